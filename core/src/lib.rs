@@ -1,0 +1,18 @@
+//! The heart of Assay: bytes and `now` in, values and verdicts out.
+//!
+//! Nothing in this crate reaches a clock, the environment, a disk or a network (`clippy.toml` beside it enforces that).
+//! Edges (`assay-adapters`) fetch bytes; the functions here judge them; edges act on the result.
+//!
+//! # Invariants
+//! - Signatures are checked over raw bytes, and exactly those bytes are parsed, once, by one parser.
+//! - Everything that comes from outside is capped in bytes, count and depth ([`limits`]) before it is interpreted.
+//! - An empty set is never "verified".
+
+pub mod digest;
+pub mod dsse;
+pub mod json;
+pub mod limits;
+pub mod reference;
+pub mod signature;
+pub mod statement;
+pub mod time;
