@@ -10,8 +10,11 @@
 
 pub mod digest;
 pub mod dsse;
+pub mod edge;
+pub mod evidence;
 pub mod json;
 pub mod limits;
+pub mod reason;
 pub mod reference;
 pub mod signature;
 pub mod statement;
