@@ -17,5 +17,6 @@ pub mod limits;
 pub mod reason;
 pub mod reference;
 pub mod signature;
+pub mod spdx;
 pub mod statement;
 pub mod time;
