@@ -14,6 +14,7 @@ pub mod edge;
 pub mod evidence;
 pub mod json;
 pub mod limits;
+pub mod oci;
 pub mod reason;
 pub mod reference;
 pub mod signature;
