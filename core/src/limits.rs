@@ -18,3 +18,5 @@ pub const REFERRERS: usize = 1_000;
 pub const SIGNATURES: usize = 64;
 /// Most ancestor commits carried with source evidence.
 pub const ANCESTORS: usize = 200;
+/// Longest line of an SSH public key or an allowed-signers file, in bytes.
+pub const SSH_LINE_BYTES: usize = 16 * 1024;

@@ -1,0 +1,113 @@
+//! Signed in-toto Statements: a Sigstore bundle with a DSSE envelope, or the bare envelope.
+
+use crate::digest::Digest;
+use crate::dsse::Envelope;
+use crate::limits;
+use crate::signature::bundle::{Bundle, Content, Material};
+use crate::signature::error::SignatureError;
+use crate::signature::identity::{Identity, SignedBy, attribute};
+use crate::signature::trust_root::TrustRoot;
+use crate::statement::Statement;
+use crate::time::Timestamp;
+
+/// A Statement whose signature holds.
+#[derive(Debug)]
+pub struct SignedStatement {
+    /// Who signed it.
+    pub signed_by: SignedBy,
+    /// What it says.
+    pub statement: Statement,
+    /// The bytes that were signed and that `statement` was read from.
+    pub payload: Vec<u8>,
+    /// SHA-256 of the envelope's JSON as it came: of the bytes of `dsseEnvelope` in a bundle, of all bytes if it came bare.
+    pub envelope_digest: Digest,
+}
+
+/// Verifies the signature of an attestation and reads the Statement from the bytes that were signed.
+///
+/// `bytes` are a Sigstore bundle v0.3 with a DSSE envelope, or a bare DSSE envelope as Tekton Chains keeps it in `.att` layers.
+/// A key's validity is judged at the trusted time of the signature if it proves one, else at `at`.
+///
+/// # Errors
+/// Every variant of [`SignatureError`] but those of SSH signatures.
+pub fn verify_attestation(
+    bytes: &[u8],
+    identities: &[Identity],
+    trust_root: Option<&TrustRoot>,
+    at: Timestamp,
+) -> Result<SignedStatement, SignatureError> {
+    if bytes.len() > limits::BUNDLE_BYTES {
+        return Err(SignatureError::TooLarge { found: bytes.len(), limit: limits::BUNDLE_BYTES });
+    }
+    if identities.is_empty() {
+        return Err(SignatureError::NoIdentities);
+    }
+    if !Bundle::is_meant_by(bytes)? {
+        return verify_envelope(bytes, identities, None, at);
+    }
+    let bundle = Bundle::parse(bytes)?;
+    let Content::Envelope(raw) = &bundle.content else {
+        return Err(SignatureError::BundleContent { expected: "dsseEnvelope" });
+    };
+    match bundle.material {
+        Material::ManagedKey => verify_envelope(raw.get().as_bytes(), identities, None, at),
+        Material::Certificate => match trust_root {
+            None => Err(SignatureError::NoTrustRoot),
+            Some(_) => Err(SignatureError::UnknownSigner { identities: super::identity::names(identities) }),
+        },
+    }
+}
+
+fn verify_envelope(
+    raw: &[u8],
+    identities: &[Identity],
+    trusted_time: Option<Timestamp>,
+    at: Timestamp,
+) -> Result<SignedStatement, SignatureError> {
+    let envelope = Envelope::parse(raw)?;
+    let signed = envelope.pae();
+    let signed_by = attribute(identities, trusted_time, at, |key| key.verifies(&signed, &envelope.signature))?;
+    let statement = Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)?;
+    Ok(SignedStatement { signed_by, statement, payload: envelope.payload, envelope_digest: Digest::of(raw) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::PublicKey;
+
+    const KEY: &str = include_str!("../../testdata/tekton-chains/cosign.pub");
+    const BUNDLE: &[u8] = include_bytes!("../../testdata/tekton-chains/bundle/bundle-1.sigstore.json");
+    const SIGNATURE_BUNDLE: &[u8] = include_bytes!("../../testdata/tekton-chains/bundle/bundle-0.sigstore.json");
+    const ENVELOPE: &[u8] = include_bytes!("../../testdata/tekton-chains/att/layer-1.dsse.json");
+    const OLD_ENVELOPE: &[u8] = include_bytes!("../../testdata/tekton-chains/att/layer-0.dsse.json");
+
+    fn chains() -> Vec<Identity> {
+        vec![Identity::with_key("chains", PublicKey::from_pem(KEY).unwrap())]
+    }
+
+    fn verify(bytes: &[u8]) -> Result<SignedStatement, SignatureError> {
+        verify_attestation(bytes, &chains(), None, Timestamp::EPOCH)
+    }
+
+    #[test]
+    fn what_tekton_chains_signed_is_verified() {
+        for bytes in [BUNDLE, ENVELOPE] {
+            let signed = verify(bytes).unwrap();
+            assert_eq!(signed.signed_by.identity, "chains");
+            assert_eq!(signed.signed_by.trusted_time, None);
+            assert_eq!(signed.statement.predicate_type, "https://slsa.dev/provenance/v1");
+        }
+        assert_eq!(verify(ENVELOPE).unwrap().envelope_digest, Digest::of(ENVELOPE));
+        let text = std::str::from_utf8(BUNDLE).unwrap();
+        let start = text.find("\"dsseEnvelope\":").unwrap() + "\"dsseEnvelope\":".len();
+        let raw = text[start..].trim().strip_suffix('}').unwrap();
+        assert_eq!(verify(BUNDLE).unwrap().envelope_digest, Digest::of(raw.as_bytes()));
+    }
+
+    #[test]
+    fn signatures_over_something_else_are_no_statements() {
+        assert_eq!(verify(SIGNATURE_BUNDLE).unwrap_err().reason(), "EnvelopeMalformed");
+        assert_eq!(verify(OLD_ENVELOPE).unwrap_err().reason(), "StatementMalformed");
+    }
+}
