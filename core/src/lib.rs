@@ -12,6 +12,7 @@ pub mod digest;
 pub mod dsse;
 pub mod edge;
 pub mod evidence;
+pub mod git;
 pub mod json;
 pub mod limits;
 pub mod oci;
