@@ -17,6 +17,8 @@ pub mod json;
 pub mod limits;
 pub mod oci;
 pub mod reason;
+pub mod lockfile;
+pub mod purl;
 pub mod reference;
 pub mod signature;
 pub mod spdx;
