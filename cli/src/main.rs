@@ -1,2 +1,16 @@
-//! x
-fn main() {}
+//! The `assay` command. This file parses, runs and exits; everything else has a module.
+
+mod cli;
+mod commands;
+mod config;
+mod context;
+mod exit;
+mod input;
+mod logging;
+mod output;
+mod progress;
+
+fn main() -> std::process::ExitCode {
+    let (format, outcome) = cli::run(std::env::args_os());
+    exit::report(format, outcome)
+}

@@ -1,0 +1,8 @@
+//! One file per command: its arguments, its help with examples, and `run`.
+//!
+//! CONTRIBUTING.md says how a command is added.
+
+pub(crate) mod completions;
+pub(crate) mod man;
+pub(crate) mod markdown;
+pub(crate) mod version;
