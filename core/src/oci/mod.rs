@@ -7,13 +7,16 @@
 pub mod artifact;
 pub mod config;
 pub mod descriptor;
+pub mod format;
 pub mod index;
+pub mod layer;
 pub mod manifest;
 pub mod media_type;
 
 pub use artifact::Artifact;
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::{Descriptor, Platform};
+pub use format::FormatVersion;
 pub use index::Index;
 pub use manifest::{Document, Manifest};
 
