@@ -161,6 +161,18 @@ impl fmt::Debug for Sha256 {
     }
 }
 
+/// SHA-1, only where a format asks for it (SPDX file checksums, git). Proves nothing on its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Sha1;
+
+impl Sha1 {
+    /// The 40 hexadecimal digits of the SHA-1 of `bytes`.
+    #[must_use]
+    pub fn hex_of(bytes: &[u8]) -> String {
+        hex::encode(algorithms::digest(&algorithms::SHA1_FOR_LEGACY_USE_ONLY, bytes))
+    }
+}
+
 /// The id of a git object: SHA-1 or SHA-256, as the repository's object format has it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GitOid {

@@ -8,6 +8,7 @@
 //! - Everything that comes from outside is capped in bytes, count and depth ([`limits`]) before it is interpreted.
 //! - An empty set is never "verified".
 
+pub mod definition;
 pub mod digest;
 pub mod dsse;
 pub mod edge;
@@ -17,6 +18,8 @@ pub mod json;
 pub mod limits;
 pub mod lockfile;
 pub mod oci;
+pub mod policy;
+pub mod provenance;
 pub mod purl;
 pub mod reason;
 pub mod reference;
@@ -24,3 +27,4 @@ pub mod signature;
 pub mod spdx;
 pub mod statement;
 pub mod time;
+pub mod vsa;

@@ -1,0 +1,393 @@
+//! The fields of a `TrustPolicy`. There are no defaults: what a policy does not say, it does not ask for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use super::pattern::{ImagePattern, PathPattern};
+use crate::digest::Digest;
+use crate::signature::PublicKey;
+use crate::time::Timestamp;
+
+/// A list that cannot be empty, since an empty list never means "anything goes".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct NonEmpty<T>(Vec<T>);
+
+impl<T> std::ops::Deref for NonEmpty<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for NonEmpty<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items = Vec::deserialize(deserializer)?;
+        if items.is_empty() {
+            return Err(serde::de::Error::custom("the list is empty; an empty list would ask for nothing"));
+        }
+        Ok(Self(items))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for NonEmpty<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("NonEmpty_{}", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "array", "minItems": 1, "maxItems": 256, "items": generator.subschema_for::<T>()})
+    }
+}
+
+/// What happens to an image that is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// It is refused.
+    Enforce,
+    /// It is let in with a warning.
+    Warn,
+    /// It is let in; the verdict is recorded.
+    Audit,
+}
+
+/// Which images, from whom, made how: the whole of a policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Spec {
+    /// What happens to an image that is not verified.
+    pub mode: Mode,
+    /// Images this policy is for.
+    pub images: NonEmpty<ImagePattern>,
+    /// Where sources may come from (E1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Sources>,
+    /// Who may vouch for sources (E2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authors: Option<Authority>,
+    /// Who may publish definitions (E3, E4, E5).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definitions: Option<Authority>,
+    /// Which gates are believed (E9).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Gates>,
+    /// Which builders are believed (E7).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub builders: Option<NonEmpty<Builder>>,
+    /// What a run may vary (E6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// What may go into an image besides its source (E13).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
+    /// What the result SBOM must and must not say (E8).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<SbomConditions>,
+    /// Who must have rebuilt the image (E10).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebuilds: Option<Authority>,
+    /// Never older than what was admitted before (E11).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_only: Option<ForwardOnly>,
+    /// Whose revocations count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<Revocations>,
+    /// What the node must be (E12).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Node>,
+}
+
+/// Where sources may come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Sources {
+    /// URLs of repositories, compared exactly after `git+` is taken off.
+    pub repositories: NonEmpty<String>,
+    /// Patterns of full ref names, such as `refs/heads/main` or `refs/tags/v*`.
+    pub refs: NonEmpty<PathPattern>,
+    /// What the tree digest is compared with.
+    pub binding: Binding,
+}
+
+/// What the source SBOM's tree is compared with when a chain is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Binding {
+    /// With what the trusted builder fetched and recorded in its signed provenance.
+    Provenance,
+    /// With git again, besides the provenance.
+    Git,
+}
+
+/// People or machines who sign, and how many distinct ones must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Authority {
+    /// How many distinct identities must have signed, at least 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub threshold: u8,
+    /// Who may sign.
+    pub identities: NonEmpty<Identity>,
+}
+
+/// A person or machine, by name, with whatever it signs with. A threshold counts names, never keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Identity {
+    /// Unique name within its list.
+    pub name: String,
+    /// Public keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<NonEmpty<Key>>,
+    /// Certificates of a trusted root's issuers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyless: Option<NonEmpty<Keyless>>,
+}
+
+/// A public key and when it counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Key {
+    /// The key: a `PUBLIC KEY` PEM block, or a line as in an SSH public key file.
+    pub key: KeyText,
+    /// First moment at which a signature counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Last moment at which a signature counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+}
+
+/// A public key together with the text it was written as.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyText {
+    text: String,
+    key: PublicKey,
+}
+
+impl KeyText {
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.key, f)
+    }
+}
+
+impl Serialize for KeyText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let key = if text.trim_start().starts_with("-----BEGIN") {
+            PublicKey::from_pem(&text).map_err(serde::de::Error::custom)?
+        } else {
+            PublicKey::from_openssh(&text).map_err(serde::de::Error::custom)?
+        };
+        Ok(Self { text, key })
+    }
+}
+
+impl JsonSchema for KeyText {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PublicKey".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 16384,
+            "description": "A PUBLIC KEY PEM block, or a line as in an SSH public key file: ECDSA P-256, P-384 or P-521, Ed25519, or RSA of at least 3072 bits."
+        })
+    }
+}
+
+/// A signer by certificate: issuer and subject, both compared exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Keyless {
+    /// OIDC issuer.
+    pub issuer: String,
+    /// Subject alternative name: e-mail address or URI.
+    pub subject: String,
+}
+
+/// Which gates are believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Gates {
+    /// `verifier.id` of the gate's VSA.
+    pub verifier_id: String,
+    /// Who signs for the gate.
+    pub identities: NonEmpty<Identity>,
+    /// Digests of the policies the gate may have judged by.
+    pub policy_digests: NonEmpty<Digest>,
+    /// Longest time from the gate's word to the start of the run, in seconds.
+    #[schemars(range(min = 1))]
+    pub max_age_seconds: u32,
+}
+
+/// A builder that is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Builder {
+    /// `runDetails.builder.id` of its provenance.
+    pub id: String,
+    /// `buildDefinition.buildType` it may use.
+    pub build_types: NonEmpty<String>,
+    /// Who signs for it.
+    pub identities: NonEmpty<Identity>,
+    /// Repositories whose images may also be deployed from another one, after promotion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repositories: Option<NonEmpty<Mapping>>,
+}
+
+/// An image built for one repository may be judged in another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Mapping {
+    /// Repository named by the provenance.
+    pub built: String,
+    /// Repository it is deployed from.
+    pub deployed: String,
+}
+
+/// What a Tekton run may vary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Run {
+    /// Service accounts it may use.
+    pub service_accounts: NonEmpty<String>,
+    /// Tekton's feature flags as the provenance records them, all of them, with their values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_flags: Option<BTreeMap<String, Value>>,
+    /// The one pod template it may use; without it, none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<Value>,
+}
+
+/// What may go into an image besides its source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Inputs {
+    /// Images that are vouched for by this policy itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<NonEmpty<InputImage>>,
+    /// Whether build commands must have run without network.
+    pub hermetic: Hermetic,
+    /// Whether every package in the image must come from the base or be declared by the source.
+    pub contents: Contents,
+}
+
+/// An input that is vouched for by the policy itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct InputImage {
+    /// What it is, for people.
+    pub name: String,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// Whether build commands must have run without network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Hermetic {
+    /// The provenance must say hermetic.
+    Required,
+    /// The provenance may say that it was not.
+    NotRequired,
+}
+
+/// Whether every package in the image must be accounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Contents {
+    /// Each must come from the base image or be declared in the source SBOM.
+    Declared,
+    /// Anything may be in it.
+    NotRequired,
+}
+
+/// What the result SBOM must and must not say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SbomConditions {
+    /// SPDX relationship types that must be there, besides those that E8 itself asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required_relationships: Option<NonEmpty<String>>,
+    /// Packages that must not be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied_packages: Option<NonEmpty<DeniedPackage>>,
+    /// SPDX licence ids that no package may be under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied_licenses: Option<NonEmpty<String>>,
+    /// CEL conditions over verified facts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<NonEmpty<Condition>>,
+}
+
+/// A package that must not be in the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DeniedPackage {
+    /// Package URL without version, such as `pkg:npm/event-stream`.
+    pub purl: String,
+    /// Versions denied; without it, every version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub versions: Option<NonEmpty<String>>,
+}
+
+/// A CEL expression over verified facts that must be true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Condition {
+    /// Name, for the verdict.
+    pub name: String,
+    /// The expression. It sees `image`, `source`, `build` and `sbom`.
+    pub cel: super::condition::Expression,
+    /// What to tell people when it is not met.
+    pub message: String,
+}
+
+/// Never older than what was admitted before for this source repository, image repository and namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ForwardOnly {
+    /// Who may sign rollback statements.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_authority: Option<Authority>,
+}
+
+/// Whose revocations count, and how fresh their list must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Revocations {
+    /// Who signs the list.
+    pub identities: NonEmpty<Identity>,
+}
+
+/// What the node must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Node {
+    /// Longest time since the node's last passing quote, in seconds.
+    #[schemars(range(min = 1))]
+    pub max_age_seconds: u32,
+}

@@ -1,0 +1,226 @@
+//! Provenance of Tekton Chains for the closing TaskRun: format `slsa/v2alpha4`, build type slsa-tekton.
+//!
+//! Seen on a real cluster and recorded in `core/testdata/tekton-chains`. Chains signs whatever TaskRun ran, failed ones and ones made
+//! by hand too: the run's specification is therefore a closed set, and each fact is read from one place only: `runSpec.params` or a named
+//! byproduct, never from `inputs/result` dependencies, which any step can write.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::facts::{BuildFacts, Refusal, byproduct_json, unique};
+use super::slsa::Provenance;
+use crate::digest::{Digest, GitOid};
+use crate::edge::Edge;
+use crate::reason::Reason;
+use crate::statement::ResourceDescriptor;
+
+/// Build type of Chains with `builddefinition.buildtype` slsa-tekton.
+pub const BUILD_TYPE: &str = "https://tekton.dev/chains/v2/slsa-tekton";
+
+/// Keys that the specification of the closing TaskRun may have at all.
+const RUN_SPEC: [&str; 6] = ["params", "podTemplate", "serviceAccountName", "taskRef", "taskSpec", "timeout"];
+
+/// What the closing TaskRun was made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRun {
+    /// Its parameters.
+    pub params: BTreeMap<String, Value>,
+    /// Service account of its pod.
+    pub service_account: String,
+    /// Pod template, if it had one.
+    pub pod_template: Option<Value>,
+    /// Tekton's feature flags at that time.
+    pub feature_flags: Map<String, Value>,
+    /// Where its Task came from.
+    pub task: TaskOrigin,
+    /// Whether its Task was embedded in the run (`runSpec.taskSpec`), and how.
+    pub task_spec: Option<Value>,
+    /// The TaskRun's own UID.
+    pub uid: String,
+}
+
+/// Where a Task came from: the one `task` dependency.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaskOrigin {
+    /// URI as Tekton's resolver gave it, less an object's UID.
+    pub uri: String,
+    /// SHA-256 that the resolver gave.
+    pub digest: Option<Digest>,
+    /// Entry or path within it.
+    pub path: String,
+    /// The resolver that was asked.
+    pub resolver: String,
+}
+
+fn e6(reason: Reason, expected: impl Into<String>, found: impl Into<String>) -> Refusal {
+    Refusal::new(Edge::E6, reason, expected, found)
+}
+
+pub(super) fn read(provenance: &Provenance) -> Result<BuildFacts, Refusal> {
+    let external = object(&provenance.build_definition.external_parameters, "externalParameters")?;
+    if let Some(key) = external.keys().find(|key| !matches!(key.as_str(), "runSpec" | "buildConfigSource")) {
+        return Err(e6(Reason::RunNotClosed, "runSpec and buildConfigSource only", format!("externalParameters.{key}")));
+    }
+    let spec = object(external.get("runSpec").unwrap_or(&Value::Null), "runSpec")?;
+    if let Some(key) = spec.keys().find(|key| !RUN_SPEC.contains(&key.as_str())) {
+        return Err(e6(Reason::RunNotClosed, format!("only {}", RUN_SPEC.join(", ")), format!("runSpec.{key}")));
+    }
+    let params = params(spec.get("params"), "runSpec.params")?;
+    let internal = object(&provenance.build_definition.internal_parameters, "internalParameters")?;
+    let labels = internal.get("labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    let results = results(&provenance.run_details.byproducts)?;
+    let task_spec = spec.get("taskSpec").cloned();
+    let task = task(provenance, spec, task_spec.is_some())?;
+    let text = |name: &str| params.get(name).and_then(Value::as_str).map(str::to_owned);
+    let fact = |name: &str| text(name).ok_or_else(|| e6(Reason::FactMissing, format!("parameter {name:?}"), "nothing"));
+    let commit: GitOid = fact("commit")?
+        .parse()
+        .map_err(|_| e6(Reason::FactMissing, "parameter \"commit\" with a commit id", text("commit").unwrap_or_default()))?;
+    let tree_digest = digest(&fact("tree-digest")?, "parameter \"tree-digest\"")?;
+    let vsa = text("vsa-digest").map(|text| digest(&text, "parameter \"vsa-digest\"")).transpose()?;
+    let artifact = |name: &str| results.get(name).map(|value| artifact_digest(value, name)).transpose();
+    let started =
+        provenance.run_details.metadata.started_on.parse().map_err(|_| e6(Reason::FactMissing, "startedOn", "nothing"))?;
+    Ok(BuildFacts {
+        builder_id: provenance.run_details.builder.id.clone(),
+        build_type: provenance.build_definition.build_type.clone(),
+        run: labels.get("tekton.dev/pipelineRunUID").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        started,
+        url: fact("url")?,
+        commit,
+        source_ref: text("ref"),
+        tree_digest,
+        source: artifact("source_ARTIFACT_INPUTS")?
+            .ok_or_else(|| e6(Reason::FactMissing, "result source_ARTIFACT_INPUTS", "nothing"))?,
+        definition: artifact("definition_ARTIFACT_INPUTS")?,
+        vsa,
+        sboms: artifact("sbom_ARTIFACT_OUTPUTS")?.into_iter().collect(),
+        repository: fact("image")?,
+        complete: results
+            .get("ASSAY_COMPLETE")
+            .and_then(Value::as_str)
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    Refusal::new(Edge::E7, Reason::RunNotComplete, "ASSAY_COMPLETE as sha256:<hex>", text.to_owned())
+                })
+            })
+            .transpose()?,
+        inputs: provenance
+            .build_definition
+            .resolved_dependencies
+            .iter()
+            .filter(|dependency| dependency.name.is_empty() || dependency.name.starts_with("stepAction/"))
+            .cloned()
+            .collect(),
+        hermetic: None,
+        recipe: None,
+        tekton: Some(TaskRun {
+            params,
+            service_account: spec.get("serviceAccountName").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            pod_template: spec.get("podTemplate").cloned(),
+            feature_flags: internal.get("tekton-pipelines-feature-flags").and_then(Value::as_object).cloned().unwrap_or_default(),
+            task,
+            task_spec,
+            uid: provenance.run_details.metadata.invocation_id.clone(),
+        }),
+    })
+}
+
+fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, Refusal> {
+    value.as_object().ok_or_else(|| e6(Reason::FactMissing, format!("{what} as an object"), "something else"))
+}
+
+fn digest(text: &str, what: &str) -> Result<Digest, Refusal> {
+    text.parse().map_err(|_| e6(Reason::FactMissing, format!("{what} as sha256:<hex>"), text))
+}
+
+/// `{"uri": …, "digest": "sha256:…"}`, as a Tekton object result.
+fn artifact_digest(value: &Value, name: &str) -> Result<Digest, Refusal> {
+    let text = value.get("digest").and_then(Value::as_str).unwrap_or_default();
+    digest(text, &format!("digest of result {name:?}"))
+}
+
+/// `[{name, value}]` with unique names and no other keys.
+fn params(value: Option<&Value>, what: &str) -> Result<BTreeMap<String, Value>, Refusal> {
+    let list = match value {
+        None => return Ok(BTreeMap::new()),
+        Some(value) => value.as_array().ok_or_else(|| e6(Reason::RunNotClosed, format!("{what} as a list"), "something else"))?,
+    };
+    let mut pairs = Vec::with_capacity(list.len());
+    for entry in list {
+        let (Some(name), Some(value)) = (entry.get("name").and_then(Value::as_str), entry.get("value")) else {
+            return Err(e6(Reason::RunNotClosed, format!("{what} with name and value"), entry.to_string()));
+        };
+        if entry.as_object().is_some_and(|entry| entry.len() != 2) {
+            return Err(e6(Reason::RunNotClosed, format!("{what} with name and value only"), entry.to_string()));
+        }
+        pairs.push((name.to_owned(), value.clone()));
+    }
+    unique(pairs.into_iter()).ok_or_else(|| e6(Reason::RunNotClosed, format!("{what} with each name once"), "a name twice"))
+}
+
+/// Byproducts named `taskRunResults/<run>/<result>`. Another run's, or the same result twice, is refused.
+fn results(byproducts: &[ResourceDescriptor]) -> Result<BTreeMap<String, Value>, Refusal> {
+    let mut run = None;
+    let mut pairs = Vec::new();
+    for byproduct in byproducts {
+        let Some((of, name)) = byproduct.name.strip_prefix("taskRunResults/").and_then(|rest| rest.split_once('/')) else {
+            continue;
+        };
+        if *run.get_or_insert(of) != of {
+            return Err(e6(Reason::RunNotClosed, "results of one TaskRun", format!("results of {of:?} too")));
+        }
+        let value = byproduct_json(byproduct)
+            .ok_or_else(|| e6(Reason::FactMissing, format!("result {name:?} as JSON"), "something else"))?;
+        pairs.push((name.to_owned(), value));
+    }
+    unique(pairs.into_iter()).ok_or_else(|| e6(Reason::RunNotClosed, "each result once", "a result twice"))
+}
+
+/// The one `task` dependency, and how it was asked for.
+fn task(provenance: &Provenance, spec: &Map<String, Value>, embedded: bool) -> Result<TaskOrigin, Refusal> {
+    let e5 = |expected: &str, found: String| Refusal::new(Edge::E5, Reason::OtherDefinitionRan, expected, found);
+    let mut tasks = provenance.build_definition.resolved_dependencies.iter().filter(|dependency| dependency.name == "task");
+    let (first, second) = (tasks.next(), tasks.next());
+    if second.is_some() {
+        return Err(e5("exactly one `task` dependency", "more than one".into()));
+    }
+    if embedded {
+        if first.is_some() || spec.contains_key("taskRef") {
+            return Err(e5("either an embedded Task or a resolved one", "both".into()));
+        }
+        return Ok(TaskOrigin { resolver: "embedded".into(), ..TaskOrigin::default() });
+    }
+    let reference =
+        spec.get("taskRef").and_then(Value::as_object).ok_or_else(|| e5("a Task through a resolver", "no taskRef".into()))?;
+    let resolver = reference
+        .get("resolver")
+        .and_then(Value::as_str)
+        .ok_or_else(|| e5("a Task through a resolver", "a Task by bare name, which leaves no digest".into()))?;
+    let dependency = first.ok_or_else(|| e5("exactly one `task` dependency", "none".into()))?;
+    let config = provenance.build_definition.external_parameters.get("buildConfigSource");
+    let path = config.and_then(|config| config.get("path")).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let uri = match resolver {
+        // The object's UID changes whenever the same Task is applied again.
+        "cluster" => dependency.uri.split_once('@').map_or(dependency.uri.as_str(), |(uri, _)| uri).to_owned(),
+        "bundles" | "http" | "hub" => dependency.uri.clone(),
+        "git" => {
+            let params =
+                params(reference.get("params"), "taskRef.params").map_err(|refusal| Refusal { edge: Edge::E5, ..refusal })?;
+            // The API mode lets the caller name the server; a short or symbolic revision can move.
+            let closed = params.keys().all(|name| matches!(name.as_str(), "url" | "revision" | "pathInRepo"));
+            let pinned =
+                params.get("revision").and_then(Value::as_str).is_some_and(|revision| revision.parse::<GitOid>().is_ok());
+            if !closed || !pinned || params.len() != 3 {
+                return Err(e5(
+                    "the git resolver with url, full commit and path only",
+                    format!("{:?}", params.keys().collect::<Vec<_>>()),
+                ));
+            }
+            dependency.uri.clone()
+        }
+        other => return Err(e5("resolver cluster, bundles, http, hub or git", format!("resolver {other:?}"))),
+    };
+    Ok(TaskOrigin { uri, digest: dependency.sha256(), path, resolver: resolver.to_owned() })
+}
