@@ -22,6 +22,7 @@ pub mod policy;
 pub mod provenance;
 pub mod purl;
 pub mod reason;
+pub mod recipe;
 pub mod reference;
 pub mod signature;
 pub mod spdx;
