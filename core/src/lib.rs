@@ -28,4 +28,5 @@ pub mod signature;
 pub mod spdx;
 pub mod statement;
 pub mod time;
+pub mod tree;
 pub mod vsa;

@@ -3,6 +3,7 @@
 //! Source: The Software Package Data Exchange (SPDX) Specification 2.3, and its JSON schema.
 
 pub mod model;
+pub mod source;
 pub mod validate;
 
 pub use model::{
