@@ -52,6 +52,32 @@ pub enum LockfileError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// Not YAML of the expected shape, or over a budget.
+    #[error("{path:?}: {source}")]
+    Yaml {
+        /// Path of the file.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: Box<serde_saphyr::Error>,
+    },
+    /// Not XML.
+    #[error("{path:?}: {source}")]
+    XmlSyntax {
+        /// Path of the file.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: Box<quick_xml::Error>,
+    },
+    /// XML that is not read, or not of the expected shape.
+    #[error("{path:?} has {what}")]
+    Xml {
+        /// Path of the file.
+        path: String,
+        /// What is there.
+        what: &'static str,
+    },
     /// A line that its format does not allow.
     #[error("{path:?} line {line}: expected {expected}")]
     Line {
@@ -81,7 +107,13 @@ impl LockfileError {
         match self {
             Self::TooLarge { .. } | Self::TooMany { .. } => "LockfileTooLarge",
             Self::Version { .. } => "LockfileVersionUnknown",
-            Self::Encoding { .. } | Self::Json { .. } | Self::Toml { .. } | Self::Line { .. } => "LockfileMalformed",
+            Self::Encoding { .. }
+            | Self::Json { .. }
+            | Self::Toml { .. }
+            | Self::Yaml { .. }
+            | Self::XmlSyntax { .. }
+            | Self::Xml { .. }
+            | Self::Line { .. } => "LockfileMalformed",
         }
     }
 }

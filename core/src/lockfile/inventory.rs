@@ -207,6 +207,50 @@ impl Inventory {
         }
     }
 
+    /// Marks as direct what nothing else asks for, for formats that do not tell what the project itself asks for; of a circle that
+    /// nothing reaches, its first package.
+    pub(super) fn root_undemanded(&mut self) {
+        self.drop_loose_edges();
+        let demanded: BTreeSet<&String> = self.packages.values().flat_map(|package| &package.depends_on).collect();
+        let free: Vec<String> = self.packages.keys().filter(|purl| !demanded.contains(purl)).cloned().collect();
+        self.direct.extend(free);
+        let mut reached = self.reachable(self.direct.iter());
+        let circles: Vec<String> = self.packages.keys().filter(|purl| !reached.contains(*purl)).cloned().collect();
+        for purl in circles {
+            if !reached.contains(&purl) {
+                reached.extend(self.reachable([&purl]));
+                self.direct.insert(purl);
+            }
+        }
+    }
+
+    /// Everything that comes along with `from`, itself included.
+    pub(super) fn reachable<'a>(&'a self, from: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
+        let mut todo: Vec<&String> = from.into_iter().collect();
+        let mut reached = BTreeSet::new();
+        while let Some(purl) = todo.pop() {
+            let Some(package) = self.packages.get(purl) else { continue };
+            if reached.insert(purl.clone()) {
+                todo.extend(package.depends_on.iter().filter(|purl| !reached.contains(*purl)));
+            }
+        }
+        reached
+    }
+
+    /// Sets the marks for development of packages by a rule.
+    pub(super) fn mark_dev(&mut self, is_dev: impl Fn(&Package) -> bool) {
+        for package in self.packages.values_mut() {
+            package.dev = is_dev(package);
+        }
+    }
+
+    fn drop_loose_edges(&mut self) {
+        let known: BTreeSet<String> = self.packages.keys().cloned().collect();
+        for package in self.packages.values_mut() {
+            package.depends_on.retain(|purl| known.contains(purl) && *purl != package.purl);
+        }
+    }
+
     /// Records checksums of a package that another file may name.
     pub fn add_sum(&mut self, purl: String, checksum: Checksum) {
         self.sums.entry(purl).or_default().insert(checksum);
@@ -233,12 +277,11 @@ impl Inventory {
 
     /// Hands recorded checksums to the packages they belong to, drops edges that lead nowhere, and notes conflicts.
     pub(super) fn settle(&mut self) {
-        let known: BTreeSet<String> = self.packages.keys().cloned().collect();
+        self.drop_loose_edges();
         for package in self.packages.values_mut() {
             if let Some(sums) = self.sums.get(&package.purl) {
                 package.checksums.extend(sums.iter().cloned());
             }
-            package.depends_on.retain(|purl| known.contains(purl) && *purl != package.purl);
             if conflicting(package) {
                 for path in &package.found_in {
                     self.gaps.insert(Gap {

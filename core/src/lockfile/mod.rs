@@ -11,10 +11,24 @@
 
 mod cargo;
 mod checksum;
+mod composer;
 mod error;
+mod gemfile;
 mod go;
+mod gradle;
 mod inventory;
+mod maven;
 mod npm;
+mod nuget;
+mod pipfile;
+mod pnpm;
+mod poetry;
+mod requirements;
+mod uv;
+mod xml;
+mod yaml;
+mod yarn_berry;
+mod yarn_classic;
 
 pub use checksum::{Algorithm, Checksum, Covers, integrity};
 pub use error::LockfileError;
@@ -38,11 +52,49 @@ pub enum Format {
     GoMod,
     /// `go.sum`: checksums for what `go.mod` names.
     GoSum,
+    /// `pnpm-lock.yaml`, versions 5 to 9.
+    PnpmLock,
+    /// `yarn.lock`, version 1 and Yarn 2 and later, told apart by content.
+    YarnLock,
+    /// `requirements.txt` and files called alike.
+    Requirements,
+    /// `poetry.lock`.
+    PoetryLock,
+    /// `uv.lock`.
+    UvLock,
+    /// `Pipfile.lock`.
+    PipfileLock,
+    /// `Gemfile.lock` and `gems.locked`.
+    GemfileLock,
+    /// `composer.lock`.
+    ComposerLock,
+    /// `pom.xml`.
+    Pom,
+    /// `gradle.lockfile` and `buildscript-gradle.lockfile`.
+    GradleLockfile,
+    /// NuGet's `packages.lock.json` and `packages.PROJECT.lock.json`.
+    NuGetLock,
 }
 
 impl Format {
     /// All formats, in their order.
-    pub const ALL: &[Self] = &[Self::CargoLock, Self::PackageLock, Self::GoMod, Self::GoSum];
+    pub const ALL: &[Self] = &[
+        Self::CargoLock,
+        Self::PackageLock,
+        Self::GoMod,
+        Self::GoSum,
+        Self::PnpmLock,
+        Self::YarnLock,
+        Self::Requirements,
+        Self::PoetryLock,
+        Self::UvLock,
+        Self::PipfileLock,
+        Self::GemfileLock,
+        Self::ComposerLock,
+        Self::Pom,
+        Self::GradleLockfile,
+        Self::NuGetLock,
+    ];
 }
 
 /// The format of the file at `path` within a tree, by its name; `None` if it is no lock file.
@@ -59,6 +111,20 @@ pub fn recognise(path: &str) -> Option<Format> {
         "package-lock.json" | "npm-shrinkwrap.json" => Format::PackageLock,
         "go.mod" => Format::GoMod,
         "go.sum" => Format::GoSum,
+        "pnpm-lock.yaml" => Format::PnpmLock,
+        "yarn.lock" => Format::YarnLock,
+        "poetry.lock" => Format::PoetryLock,
+        "uv.lock" => Format::UvLock,
+        "Pipfile.lock" => Format::PipfileLock,
+        "Gemfile.lock" | "Gemfile.next.lock" | "gems.locked" => Format::GemfileLock,
+        "composer.lock" => Format::ComposerLock,
+        "pom.xml" => Format::Pom,
+        "gradle.lockfile" | "buildscript-gradle.lockfile" => Format::GradleLockfile,
+        "packages.lock.json" => Format::NuGetLock,
+        _ if name.starts_with("packages.") && name.ends_with(".lock.json") => Format::NuGetLock,
+        _ if name.ends_with(".txt") && name.contains("requirements") => Format::Requirements,
+        // The layout `requirements/base.txt` of many Python projects.
+        _ if name.ends_with(".txt") && folder.rsplit('/').next() == Some("requirements") => Format::Requirements,
         _ => return None,
     })
 }
@@ -77,6 +143,20 @@ pub fn parse(format: Format, path: &str, bytes: &[u8]) -> Result<Inventory, Lock
         Format::PackageLock => npm::parse(path, bytes),
         Format::GoMod => go::parse_mod(path, text(path, bytes)?),
         Format::GoSum => go::parse_sum(path, text(path, bytes)?),
+        Format::PnpmLock => pnpm::parse(path, text(path, bytes)?),
+        Format::YarnLock => {
+            let text = text(path, bytes)?;
+            if yarn_berry::is_berry(text) { yarn_berry::parse(path, text) } else { yarn_classic::parse(path, text) }
+        }
+        Format::Requirements => requirements::parse(path, text(path, bytes)?),
+        Format::PoetryLock => poetry::parse(path, text(path, bytes)?),
+        Format::UvLock => uv::parse(path, text(path, bytes)?),
+        Format::PipfileLock => pipfile::parse(path, bytes),
+        Format::GemfileLock => gemfile::parse(path, text(path, bytes)?),
+        Format::ComposerLock => composer::parse(path, bytes),
+        Format::Pom => maven::parse(path, text(path, bytes)?),
+        Format::GradleLockfile => gradle::parse(path, text(path, bytes)?),
+        Format::NuGetLock => nuget::parse(path, bytes),
     }?;
     let edges: usize = inventory.packages().map(|package| package.depends_on.len()).sum();
     for (what, found, limit) in [("packages", inventory.len(), PACKAGES), ("edges", edges, EDGES)] {
