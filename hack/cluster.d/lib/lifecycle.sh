@@ -1,0 +1,180 @@
+# shellcheck shell=bash
+# up and down.
+
+cluster_up() {
+    if $KIND; then
+        kind_up
+        return
+    fi
+    if [[ -n ${KUBECONFIG:-} && $KUBECONFIG != "$KUBECONFIG_FILE" ]]; then
+        existing_cluster
+        return
+    fi
+    require_root_linux
+    PROFILE=${PROFILE:-full}
+    if [[ -e $STATE/profile && $(<"$STATE/profile") != "$PROFILE" ]]; then
+        die "cluster '$NAME' has profile $(<"$STATE/profile"): take it down first, or give another --name"
+    fi
+    describe_machine
+    prepare
+    lock_machine
+    mkdir -p "$STATE"/{logs,pids,conf} "$RUN"
+    [[ -e $STATE/index ]] || allocate_index >"$STATE/index"
+    echo "$PROFILE" >"$STATE/profile"
+    set_addresses "$(<"$STATE/index")"
+    NODE_NAME=$NAME
+    # Kubelet and kube-proxy take a minute to trust an API server that came back: so all start again, or none.
+    if any_dead; then
+        say "some daemons died: starting all of them again"
+        stop_daemons
+    fi
+    network_up
+    flock -u 9
+    certificates
+    say "network and certificates"
+    start_control_plane
+    if [[ $PROFILE == full ]]; then
+        finish_full
+    else
+        finish_api
+    fi
+    say "cluster '$NAME' ($PROFILE) is up: $API"
+}
+
+# describe_machine: the two facts that decide which settings a kubelet needs, first in every log.
+describe_machine() {
+    local cgroups=v1
+    [[ -e /sys/fs/cgroup/cgroup.controllers ]] && cgroups=v2
+    say "kernel $(uname -r), cgroup $cgroups, CapBnd $(awk '/CapBnd/ { print $2 }' /proc/self/status)"
+}
+
+prepare() {
+    ensure_binaries kube tekton chains toolbox
+    DEBIAN=$(ensure_debian machine)
+    if [[ $PROFILE == full ]]; then
+        ensure_binaries coredns
+        ! $SIGSTORE || ensure_binaries sigstore
+        DEBIAN_GIT=$(ensure_debian git)
+        ensure_images
+    else
+        IMAGES_HASH=api
+    fi
+    render_manifests
+}
+
+cluster_build() {
+    PROFILE=${PROFILE:-full}
+    prepare
+    say "the cache holds everything for profile $PROFILE: $(du -sm "$CACHE" | cut -f1) MB in $CACHE"
+}
+
+start_control_plane() {
+    start_etcd
+    start_registries
+    start_git_server
+    if [[ $PROFILE == full ]]; then
+        node_configuration
+        start_containerd
+    fi
+    wait_until 30 "etcd answers" etcd_ready
+    start_apiserver
+    if [[ $PROFILE == full ]]; then
+        wait_until 30 "containerd answers" containerd_ready
+        import_images &
+        IMPORT=$!
+    fi
+    wait_until 60 "the API server is ready" apiserver_ready
+    say "API server is ready"
+    start_controllers
+    wait_until 10 "the registries answer" registries_ready
+    issuer_discovery
+}
+
+finish_full() {
+    start_node
+    wait "$IMPORT" || die "importing images failed (log: $STATE/logs/containerd.log)"
+    say "images are imported"
+    wait_until 60 "the node is Ready" node_ready
+    say "node is Ready"
+    wait_until 60 "the default service account exists" default_account_exists
+    apply_dns
+    apply_tekton
+    say "manifests are applied"
+    ! $SIGSTORE || start_sigstore
+    wait_until 180 "Tekton's Deployments are Available" tekton_in_pods_ready
+    say "Tekton is Available"
+    wait_until 60 "Tekton's webhook answers" webhook_answers
+    wait_until 60 "Triggers' webhook takes the core interceptors" apply_interceptors
+    ! $SIGSTORE || wait_until 60 "the Sigstore services answer" sigstore_ready
+}
+
+finish_api() {
+    wait_until 60 "the default service account exists" default_account_exists
+    apply_tekton
+    say "manifests are applied"
+    start_tekton_processes
+    wait_until 60 "Tekton's webhook answers" webhook_answers
+}
+
+stop_daemons() {
+    local name first=() last=()
+    for name in $(started_names); do
+        case $name in
+        etcd | apiserver) last+=("$name") ;;
+        *) first+=("$name") ;;
+        esac
+    done
+    stop "${first[@]}"
+    stop "${last[@]}"
+}
+
+cluster_down() {
+    if $KIND; then
+        kind_down
+        return
+    fi
+    require_root_linux
+    if $ALL; then
+        local folder
+        for folder in "$STATE_ROOT"/*/; do
+            [[ -e $folder/index ]] || continue
+            PROFILE=''
+            select_cluster "$(basename "$folder")"
+            remove_cluster
+        done
+        return
+    fi
+    remove_cluster
+}
+
+remove_cluster() {
+    lock_machine
+    local name
+    for name in $(started_names); do
+        # What they could still write is deleted with the rest.
+        if alive "$name"; then kill -KILL "$(pid_of "$name")"; fi
+    done
+    stop_pods
+    unmount_below "$STATE"
+    unmount_below "$RUN"
+    wait_until 20 "the control groups are empty" cgroup_remove
+    network_down
+    rm -rf --one-file-system "$STATE" "$RUN"
+    rmdir "$RUN_ROOT" "$STATE_ROOT" 2>/dev/null || true
+    flock -u 9
+    say "cluster '$NAME' is gone"
+}
+
+# stop_pods: shims outlive containerd on purpose, so pods are found by control group and shims by their socket.
+stop_pods() {
+    cgroup_kill
+    pkill -KILL -f -- "^[^ ]*containerd-shim-runc-v2 .*-address $RUN/containerd.sock" || true
+    cgroup_kill
+}
+
+unmount_below() {
+    local mount
+    while read -r mount; do
+        umount -l "$mount" 2>/dev/null || true
+    done < <(awk -v folder="$1/" 'index($2, folder) == 1 { print $2 }' /proc/mounts | tac)
+}
