@@ -83,7 +83,8 @@ git_tree() {
         cp -L "$DEBIAN_GIT/usr/lib/git-core/$program" "$root/usr/lib/git-core/$program"
     done
     ln -s ../../bin/git "$root/usr/lib/git-core/git"
-    find "$DEBIAN_GIT" -name '*.so*' \( -type f -o -type l \) ! -path '*/gconv/*' ! -path '*/engines-*/*' ! -path '*/ossl-modules/*' \
+    # Not from /lib64: its link to the loader would replace the loader itself.
+    find "$DEBIAN_GIT" -name '*.so*' \( -type f -o -type l \) ! -path '*/lib64/*' ! -path '*/gconv/*' ! -path '*/engines-*/*' ! -path '*/ossl-modules/*' \
         ! -path '*/audit/*' ! -path '*/sasl2/*' ! -path '*/krb5/*' -exec cp -P {} "$root/lib/x86_64-linux-gnu/" \;
     ln -s ../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 "$root/lib64/ld-linux-x86-64.so.2"
     printf 'root:x:0:0:root:/root:/bin/sh\nnonroot:x:65532:65532::/tmp:/bin/sh\n' >"$root/etc/passwd"

@@ -103,13 +103,13 @@ cluster_logs() {
 }
 
 cluster_tool() {
-    local program=${1:?a program is needed: cosign, ctr, toolbox}
+    local program=${1:?a program is needed: cosign, ctr, toolbox, or one of the machine}
     shift
     case $program in
     cosign) inside "$SIGSTORE_BIN/cosign" "$@" ;;
     toolbox) inside "$TOOLBOX_BIN/toolbox" "$@" ;;
     ctr) ctr "$@" ;;
-    *) die "no tool '$program': cosign, ctr or toolbox" ;;
+    *) inside "$program" "$@" ;;
     esac
 }
 

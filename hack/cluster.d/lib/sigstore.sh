@@ -15,7 +15,7 @@ start_sigstore() {
 {"OIDCIssuers": {"$API": {"IssuerURL": "$API", "ClientID": "sigstore", "Type": "kubernetes"}}}
 JSON
     start fulcio env "SSL_CERT_FILE=$PKI/ca.crt" "$SIGSTORE_BIN/fulcio" serve --host "$NODE_IP" --port 5555 \
-        --grpc-host "$NODE_IP" --grpc-port 5554 --metrics-port 2112 --config-path "$folder/fulcio.json" --ct-log-url "" \
+        --grpc-host "$NODE_IP" --grpc-port 5554 --metrics-port 2113 --config-path "$folder/fulcio.json" --ct-log-url "" \
         --ca fileca --fileca-cert "$folder/fulcio.crt" --fileca-key "$folder/fulcio.key" --fileca-key-passwd assay \
         --fileca-watch=false
     start timestamp-authority "$SIGSTORE_BIN/timestamp-server" serve --host "$NODE_IP" --port 3004 \

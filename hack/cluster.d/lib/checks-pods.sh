@@ -1,0 +1,97 @@
+# shellcheck shell=bash
+# Checks of the cluster itself: pods, services, names, two registries.
+
+pod_completes() {
+    create <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: plain}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: $ASSAY_CLUSTER_BUSYBOX
+    command: [sh, -c, "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace; echo; echo done"]
+    resources: {limits: {memory: 32Mi}}
+    securityContext: {runAsNonRoot: true, runAsUser: 65532, readOnlyRootFilesystem: true, allowPrivilegeEscalation: false,
+      capabilities: {drop: [ALL]}, seccompProfile: {type: RuntimeDefault}}
+YAML
+    until_true 60 phase plain Succeeded
+    expect "the pod's log" "$(printf '%s\ndone' "$NAMESPACE")" "$(kubectl logs -n "$NAMESPACE" plain)"
+}
+
+phase() {
+    [[ $(kubectl get pod -n "$NAMESPACE" "$1" -o 'jsonpath={.status.phase}') == "$2" ]]
+}
+
+memory_is_limited() {
+    create <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: greedy}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: main, image: $ASSAY_CLUSTER_BUSYBOX, command: [sh, -c, "tail /dev/zero"], resources: {limits: {memory: 32Mi}}}
+YAML
+    until_true 60 phase greedy Failed
+    expect reason OOMKilled "$(kubectl get pod -n "$NAMESPACE" greedy \
+        -o 'jsonpath={.status.containerStatuses[0].state.terminated.reason}')"
+}
+
+names_and_services() {
+    create <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: names}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: $ASSAY_CLUSTER_BUSYBOX
+    command: [sh, -c, "nslookup kubernetes.default.svc.cluster.local && nc -w 5 kubernetes.default 443 </dev/null && echo reached"]
+YAML
+    until_true 60 phase names Succeeded
+    kubectl logs -n "$NAMESPACE" names | grep -qx reached
+}
+
+no_way_out() {
+    create <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: outside}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: main, image: $ASSAY_CLUSTER_BUSYBOX, command: [sh, -c, "! ping -c 1 -w 2 192.0.2.1"]}
+YAML
+    until_true 60 phase outside Succeeded
+}
+
+# An image pushed to each registry is pulled from there by its digest.
+image_is_pulled() {
+    local registry reference pod
+    for registry in "$ASSAY_REGISTRY" "$ASSAY_REFERRERS_REGISTRY"; do
+        reference=$("$CLUSTER" tool --name "$name" toolbox push -layout "$ASSAY_CLUSTER_IMAGES" \
+            -name "$ASSAY_CLUSTER_BUSYBOX" "$registry/$NAMESPACE/busybox:1")
+        pod=pulled-${registry##*:}
+        create <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: $pod}
+spec:
+  restartPolicy: Never
+  containers: [{name: main, image: "$reference", imagePullPolicy: Always, command: ["true"]}]
+YAML
+        until_true 60 phase "$pod" Succeeded
+    done
+}
+
+referrers_are_listed() {
+    local type
+    type=$(curl -sf -o /dev/null -w '%{http_code} %{content_type}' \
+        "http://$ASSAY_REFERRERS_REGISTRY/v2/$NAMESPACE/busybox/referrers/sha256:$(printf %064d 0)")
+    expect "answer of the referrers API" "200 application/vnd.oci.image.index.v1+json" "$type"
+    expect "answer of docker-registry" 404 "$(curl -s -o /dev/null -w '%{http_code}' \
+        "http://$ASSAY_REGISTRY/v2/$NAMESPACE/busybox/referrers/sha256:$(printf %064d 0)")"
+}

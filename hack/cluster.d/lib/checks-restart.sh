@@ -1,0 +1,54 @@
+# shellcheck shell=bash
+# Checks that end or damage the cluster, which is why they are asked for by name.
+
+run_restart_checks() {
+    check "up again changes nothing" up_is_idempotent
+    local daemon
+    for daemon in $("$CLUSTER" status --name "$name" | awk 'NR > 2 && $1 != "pod:" { print $1 }'); do
+        victim=$daemon
+        check "kill -9 $daemon, up, a TaskRun succeeds" survives_kill
+    done
+    check "down twice leaves nothing" down_leaves_nothing
+    check "up after down" up_after_down
+}
+
+up_is_idempotent() {
+    local before
+    before=$("$CLUSTER" status --name "$name" | awk 'NR > 2 && $1 != "pod:" { print $1, $2 }')
+    "$CLUSTER" up --name "$name"
+    expect "daemons and their pids" "$before" "$("$CLUSTER" status --name "$name" | awk 'NR > 2 && $1 != "pod:" { print $1, $2 }')"
+}
+
+survives_kill() {
+    kill -KILL "$("$CLUSTER" status --name "$name" | awk -v daemon="$victim" '$1 == daemon { print $2 }')"
+    "$CLUSTER" up --name "$name"
+    local run
+    run=$(create <<YAML
+apiVersion: tekton.dev/v1
+kind: TaskRun
+metadata: {generateName: after-$victim-}
+spec: {taskSpec: {steps: [{name: s, image: $ASSAY_CLUSTER_BUSYBOX, script: "#!/bin/sh\ntrue\n"}]}}
+YAML
+    )
+    succeeded "${run/.tekton.dev/}"
+}
+
+down_leaves_nothing() {
+    "$CLUSTER" down --name "$name"
+    "$CLUSTER" down --name "$name"
+    expect mounts "" "$(grep -E "/assay/cluster/$name/|/assay-cluster/$name/" /proc/mounts || true)"
+    expect namespaces "" "$(ip netns list | awk -v netns="assay-$name" '$1 == netns')"
+    expect groups "" "$(find /sys/fs/cgroup -maxdepth 2 -name "assay-$name")"
+    expect processes "" "$(pgrep -fa "/assay/cluster/$name/|/assay-cluster/$name/" || true)"
+}
+
+up_after_down() {
+    "$CLUSTER" up --name "$name"
+    kubectl create namespace "$NAMESPACE"
+    until_true 30 kubectl get serviceaccount default -n "$NAMESPACE"
+    run_again
+}
+
+run_again() {
+    task_run
+}
