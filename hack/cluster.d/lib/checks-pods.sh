@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Checks of the cluster itself: pods, services, names, two registries.
 
 pod_completes() {

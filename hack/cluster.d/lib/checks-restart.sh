@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Checks that end or damage the cluster, which is why they are asked for by name.
 
 run_restart_checks() {

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Checks of Chains, cosign, Fulcio and the timestamp authority, and the list of all checks.
 
 run_checks() {

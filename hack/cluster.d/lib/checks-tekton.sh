@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Checks of Tekton Pipelines and Triggers.
 
 webhook_refuses_and_defaults() {

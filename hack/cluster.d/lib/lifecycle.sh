@@ -56,6 +56,7 @@ prepare() {
         ! $SIGSTORE || ensure_binaries sigstore
         DEBIAN_GIT=$(ensure_debian git)
         ensure_images
+        ensure_image_store
     else
         IMAGES_HASH=api
     fi
@@ -74,37 +75,34 @@ start_control_plane() {
     start_git_server
     if [[ $PROFILE == full ]]; then
         node_configuration
+        place_images
         start_containerd
     fi
     wait_until 30 "etcd answers" etcd_ready
     start_apiserver
-    if [[ $PROFILE == full ]]; then
-        wait_until 30 "containerd answers" containerd_ready
-        import_images &
-        IMPORT=$!
-    fi
     wait_until 60 "the API server is ready" apiserver_ready
     say "API server is ready"
     start_controllers
-    wait_until 10 "the registries answer" registries_ready
     issuer_discovery
 }
 
+# finish_full: manifests are applied while the node starts, and their pods wait for it.
 finish_full() {
+    wait_until 30 "containerd answers" containerd_ready
+    renew_images
     start_node
-    wait "$IMPORT" || die "importing images failed (log: $STATE/logs/containerd.log)"
-    say "images are imported"
-    wait_until 60 "the node is Ready" node_ready
-    say "node is Ready"
-    wait_until 60 "the default service account exists" default_account_exists
+    ! $SIGSTORE || start_sigstore
     apply_dns
     apply_tekton
     say "manifests are applied"
-    ! $SIGSTORE || start_sigstore
+    wait_until 60 "the node is Ready" node_ready
+    wait_until 60 "the default service account exists" default_account_exists
+    say "node is Ready"
     wait_until 180 "Tekton's Deployments are Available" tekton_in_pods_ready
     say "Tekton is Available"
     wait_until 60 "Tekton's webhook answers" webhook_answers
     wait_until 60 "Triggers' webhook takes the core interceptors" apply_interceptors
+    wait_until 60 "the registries answer" registries_ready
     ! $SIGSTORE || wait_until 60 "the Sigstore services answer" sigstore_ready
 }
 
@@ -114,6 +112,7 @@ finish_api() {
     say "manifests are applied"
     start_tekton_processes
     wait_until 60 "Tekton's webhook answers" webhook_answers
+    wait_until 60 "the registries answer" registries_ready
 }
 
 stop_daemons() {

@@ -14,8 +14,9 @@ start_sigstore() {
     cat >"$folder/fulcio.json" <<JSON
 {"OIDCIssuers": {"$API": {"IssuerURL": "$API", "ClientID": "sigstore", "Type": "kubernetes"}}}
 JSON
+    # Its HTTP side reaches its gRPC side at localhost, whatever address the latter is told.
     start fulcio env "SSL_CERT_FILE=$PKI/ca.crt" "$SIGSTORE_BIN/fulcio" serve --host "$NODE_IP" --port 5555 \
-        --grpc-host "$NODE_IP" --grpc-port 5554 --metrics-port 2113 --config-path "$folder/fulcio.json" --ct-log-url "" \
+        --grpc-host 127.0.0.1 --grpc-port 5554 --metrics-port 2113 --config-path "$folder/fulcio.json" --ct-log-url "" \
         --ca fileca --fileca-cert "$folder/fulcio.crt" --fileca-key "$folder/fulcio.key" --fileca-key-passwd assay \
         --fileca-watch=false
     start timestamp-authority "$SIGSTORE_BIN/timestamp-server" serve --host "$NODE_IP" --port 3004 \

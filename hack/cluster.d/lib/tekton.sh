@@ -53,18 +53,21 @@ render() {
 }
 
 apply() {
-    local file
-    for file in "$@"; do
-        kubectl apply --server-side --force-conflicts -f "$file" >>"$STATE/logs/apply.log" 2>&1 || return 1
-    done
+    kubectl apply --server-side --force-conflicts -f "$1" >>"$STATE/logs/apply.log" 2>&1
 }
 
+# apply_tekton: components side by side, as most of the time goes into waiting for one object after the other.
 apply_tekton() {
-    local marker
+    local marker component jobs=() job
     marker=$STATE/applied-$(basename "$MANIFESTS")
     [[ -e $marker ]] && return 0
-    wait_until 30 "Tekton's objects applied" apply "$MANIFESTS"/{pipelines,resolvers,chains}.yaml
-    [[ $PROFILE == api ]] || wait_until 30 "Triggers' objects applied" apply "$MANIFESTS/triggers.yaml"
+    kubectl create namespace tekton-pipelines --dry-run=client -o yaml | kubectl apply --server-side -f - >/dev/null
+    for component in pipelines resolvers chains triggers; do
+        [[ -e $MANIFESTS/$component.yaml ]] || continue
+        wait_until 60 "the objects of $component are applied" apply "$MANIFESTS/$component.yaml" &
+        jobs+=($!)
+    done
+    for job in "${jobs[@]}"; do wait "$job" || exit 1; done
     configure_chains
     touch "$marker"
 }
@@ -105,7 +108,8 @@ tekton_in_pods_ready() {
 
 # The webhook of Triggers, too, must answer before its own objects can be created.
 apply_interceptors() {
-    apply "$MANIFESTS/interceptors.yaml"
+    [[ -e $STATE/interceptors ]] && return 0
+    apply "$MANIFESTS/interceptors.yaml" && touch "$STATE/interceptors"
 }
 
 # start_tekton_processes: what the Deployments describe, on the machine, each under its own service account.
