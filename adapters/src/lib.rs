@@ -1,1 +1,6 @@
-//! x
+//! All contact with the outside: registries and layouts, files, networks. Bytes come in here, are checked against the digest they
+//! were asked for by, and go to `assay-core`, which judges them.
+
+pub mod evidence;
+pub mod http;
+pub mod store;
