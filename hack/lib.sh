@@ -45,3 +45,15 @@ cargo_tool() {
   PATH=$root/bin:$PATH
   export PATH
 }
+
+# tools_on_path: what hack/setup installed, in front of PATH. Installs nothing.
+tools_on_path() {
+  local name
+  for name in "cargo-nextest-$NEXTEST_VERSION" "cargo-deny-$DENY_VERSION" "cargo-machete-$MACHETE_VERSION" \
+    "cargo-auditable-$AUDITABLE_VERSION" "cargo-fuzz-$FUZZ_VERSION"; do
+    if [ -d "$ASSAY_TOOLS/$name/bin" ]; then
+      PATH=$ASSAY_TOOLS/$name/bin:$PATH
+    fi
+  done
+  export PATH
+}

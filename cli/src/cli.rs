@@ -108,7 +108,10 @@ mod tests {
                     check(&name, child);
                 } else if !child.is_hide_set() {
                     let examples = child.get_after_long_help().or(child.get_after_help()).map(ToString::to_string);
-                    assert!(examples.is_some_and(|text| text.contains("Example") && text.contains(&name)), "{name} shows no example");
+                    assert!(
+                        examples.is_some_and(|text| text.contains("Example") && text.contains(&name)),
+                        "{name} shows no example"
+                    );
                 }
             }
         }

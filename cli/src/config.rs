@@ -42,7 +42,9 @@ pub(crate) fn load() -> Result<toml::Table, Failure> {
     match path() {
         Some(path) if path.exists() => {
             let bytes = input::read(&path, limits::DOCUMENT_BYTES)?;
-            let text = String::from_utf8(bytes).context("the configuration file is not UTF-8").or_configuration("InvalidConfiguration")?;
+            let text = String::from_utf8(bytes)
+                .context("the configuration file is not UTF-8")
+                .or_configuration("InvalidConfiguration")?;
             text.parse().with_context(|| format!("parse {}", path.display())).or_configuration("InvalidConfiguration")
         }
         _ => Ok(toml::Table::new()),
@@ -53,7 +55,8 @@ pub(crate) fn load() -> Result<toml::Table, Failure> {
 fn path() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("ASSAY_CONFIG").or_else(|| {
-        let folder = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute()).or_else(|| set("HOME").map(|home| home.join(".config")));
+        let folder =
+            set("XDG_CONFIG_HOME").filter(|path| path.is_absolute()).or_else(|| set("HOME").map(|home| home.join(".config")));
         Some(folder?.join("assay").join("config.toml"))
     })
 }
@@ -139,7 +142,9 @@ mod tests {
 
     #[test]
     fn unknown_names_and_odd_values_are_refused() {
-        for wrong in ["outputs = 'json'", "[pull]\nx = 1", "[push]\noutput2 = 1", "output = 1.5", "output = [['a']]", "[push.x]\ny = 1"] {
+        for wrong in
+            ["outputs = 'json'", "[pull]\nx = 1", "[push]\noutput2 = 1", "output = 1.5", "output = [['a']]", "[push.x]\ny = 1"]
+        {
             let failure = with_settings(sample(), &settings(wrong)).unwrap_err();
             assert_eq!((failure.code().number(), failure.reason()), (4, "InvalidConfiguration"), "{wrong}");
         }

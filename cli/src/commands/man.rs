@@ -17,5 +17,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     std::fs::create_dir_all(&args.folder).with_context(|| format!("make {}", args.folder.display()))?;
-    Ok(clap_mangen::generate_to(cli::tree(), &args.folder).with_context(|| format!("write manual pages to {}", args.folder.display()))?)
+    Ok(clap_mangen::generate_to(cli::tree(), &args.folder)
+        .with_context(|| format!("write manual pages to {}", args.folder.display()))?)
 }
