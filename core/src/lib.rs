@@ -29,4 +29,6 @@ pub mod spdx;
 pub mod statement;
 pub mod time;
 pub mod tree;
+pub mod verdict;
+pub mod verify;
 pub mod vsa;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::types::{Authority, Identity, NonEmpty, Spec};
 use crate::digest::Digest;
+use crate::git::RepositoryUrl;
 use crate::json;
 use crate::limits;
 use crate::signature;
@@ -167,6 +168,9 @@ fn check(spec: &Spec) -> Result<(), String> {
     }
     if spec.forward_only.is_some() && spec.sources.is_none() {
         return Err("`forwardOnly` needs `sources`: order is that of commits".into());
+    }
+    for url in spec.sources.iter().flat_map(|sources| sources.repositories.iter()) {
+        url.parse::<RepositoryUrl>().map_err(|error| format!("`sources.repositories`: {error}"))?;
     }
     if let Some(authors) = &spec.authors {
         check_authority("authors", authors)?;
@@ -364,7 +368,10 @@ spec:
 
     #[test]
     fn fields_that_need_each_other_are_named() {
-        assert!(refused("  sources: {repositories: [u], refs: [refs/heads/main], binding: Git}\n").contains("`authors`"));
+        assert!(
+            refused("  sources: {repositories: [\"https://git.example.com/a\"], refs: [refs/heads/main], binding: Git}\n")
+                .contains("`authors`")
+        );
         let gates = format!(
             "  gates: {{verifierId: v, identities: [{{name: g, keyless: [{{issuer: i, subject: s}}]}}], policyDigests: [\"{}\"], maxAgeSeconds: 1}}\n",
             Digest::of(b"")

@@ -110,7 +110,7 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Sources {
-    /// URLs of repositories, compared exactly after `git+` is taken off.
+    /// URLs of repositories. User, `.git` and a trailing slash make no difference.
     pub repositories: NonEmpty<String>,
     /// Patterns of full ref names, such as `refs/heads/main` or `refs/tags/v*`.
     pub refs: NonEmpty<PathPattern>,

@@ -17,7 +17,7 @@ mod verify;
 mod write;
 
 pub use read::{ReadError, SourceDescription, read};
-pub use verify::{SourceError, SourceFacts, verify_replay, verify_tree};
+pub use verify::{Replay, SourceError, SourceFacts, replay, verify_replay, verify_tree};
 pub use write::{Parts, document};
 
 use crate::digest::{Digest, GitOid};

@@ -180,14 +180,28 @@ impl SourceError {
     }
 }
 
+/// What a replay of E1 read on the way, for the edges that follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replay {
+    /// What holds.
+    pub facts: SourceFacts,
+    /// Every file the author described.
+    pub tree: SourceTree,
+    /// The whole document, with its dependencies.
+    pub document: Document,
+    /// The commit and its ancestors.
+    pub commits: Commits,
+}
+
 /// Reads the SBOM's bytes: strict JSON, canonical, a source SBOM that agrees with itself.
-fn describe(sbom: &[u8]) -> Result<SourceDescription, SourceError> {
+fn describe(sbom: &[u8]) -> Result<(SourceDescription, Document), SourceError> {
     let document = Document::parse(sbom).map_err(|source| SourceError::Parse { source })?;
     let canonical = document.to_bytes().map_err(|source| SourceError::Parse { source })?;
     if canonical != sbom {
         return Err(SourceError::NotCanonical { expected: Digest::of(&canonical), found: Digest::of(sbom) });
     }
-    read(&document).map_err(|source| SourceError::Read { source })
+    let description = read(&document).map_err(|source| SourceError::Read { source })?;
+    Ok((description, document))
 }
 
 /// E1 with git at hand, as the gate and `assay verify` judge it: `found` is the commit's tree, with `.assay/`.
@@ -195,7 +209,7 @@ fn describe(sbom: &[u8]) -> Result<SourceDescription, SourceError> {
 /// # Errors
 /// [`SourceError`]; [`SourceError::Files`] lists every path that differs.
 pub fn verify_tree(sbom: &[u8], found: &SourceTree, commits: &Commits) -> Result<SourceFacts, SourceError> {
-    let description = describe(sbom)?;
+    let (description, _) = describe(sbom)?;
     let mut differences = tree::compare(description.tree.entries(), found.entries());
     match description.place.carrier {
         Carrier::Note(_) => differences.extend(tree::compare(description.tree.evidence(), found.evidence())),
@@ -213,7 +227,7 @@ pub fn verify_tree(sbom: &[u8], found: &SourceTree, commits: &Commits) -> Result
     }
     // The list that was compared must be the commit's, whoever made it.
     let rebuilt = found.root([], commits.head.commit.format()).map_err(|source| SourceError::Rebuild { source })?;
-    facts(sbom, description, rebuilt, commits)
+    facts(sbom, &description, rebuilt, commits)
 }
 
 /// E1 without git, as it is replayed from evidence alone: tree objects are rebuilt from the SBOM and, in the tree carrier, from the
@@ -222,7 +236,15 @@ pub fn verify_tree(sbom: &[u8], found: &SourceTree, commits: &Commits) -> Result
 /// # Errors
 /// [`SourceError`].
 pub fn verify_replay(evidence: &SourceEvidence) -> Result<SourceFacts, SourceError> {
-    let description = describe(&evidence.sbom)?;
+    replay(evidence).map(|replay| replay.facts)
+}
+
+/// As [`verify_replay`], with everything that was read on the way.
+///
+/// # Errors
+/// [`SourceError`].
+pub fn replay(evidence: &SourceEvidence) -> Result<Replay, SourceError> {
+    let (description, document) = describe(&evidence.sbom)?;
     let commits = parse_commits(&evidence.commits).map_err(|source| SourceError::Commit { source })?;
     let format = commits.head.commit.format();
     let rebuilt = match description.place.carrier {
@@ -233,7 +255,8 @@ pub fn verify_replay(evidence: &SourceEvidence) -> Result<SourceFacts, SourceErr
         }
     }
     .map_err(|source| SourceError::Rebuild { source })?;
-    facts(&evidence.sbom, description, rebuilt, &commits)
+    let facts = facts(&evidence.sbom, &description, rebuilt, &commits)?;
+    Ok(Replay { facts, tree: description.tree, document, commits })
 }
 
 /// What `.assay/` held, by the names the evidence gives.
@@ -253,8 +276,8 @@ fn carried_files(evidence: &SourceEvidence, format: ObjectFormat) -> Result<Vec<
 }
 
 /// Checks the place in history, and says what then holds.
-fn facts(sbom: &[u8], description: SourceDescription, rebuilt: GitOid, commits: &Commits) -> Result<SourceFacts, SourceError> {
-    let SourceDescription { place, tree_digest, .. } = description;
+fn facts(sbom: &[u8], description: &SourceDescription, rebuilt: GitOid, commits: &Commits) -> Result<SourceFacts, SourceError> {
+    let (place, tree_digest) = (description.place.clone(), description.tree_digest);
     let (commit, object) = (commits.head.id, &commits.head.commit);
     if let Carrier::Note(expected) = place.carrier
         && expected != commit

@@ -1,0 +1,148 @@
+//! E3, E4, E5: the definition is signed, its SBOM lists all of it, and it is what ran.
+
+use std::collections::BTreeSet;
+
+use super::{Chain, signers};
+use crate::definition::{DefinitionError, DefinitionSbom, TektonDocument};
+use crate::digest::Digest;
+use crate::edge::{Edge, Finding};
+use crate::evidence::DefinitionEvidence;
+use crate::limits;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// What is known of the definition, for the other edges.
+pub(super) struct Definition {
+    pub(super) findings: Vec<Finding>,
+    /// Names of the parameters that the Task that ran declares.
+    pub(super) task_params: Option<BTreeSet<String>>,
+    /// SHA-256 of the definition SBOM.
+    pub(super) digest: Option<Digest>,
+}
+
+const EDGES: [Edge; 3] = [Edge::E3, Edge::E4, Edge::E5];
+
+pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Definition {
+    let none = |findings| Definition { findings, task_params: None, digest: None };
+    let Some(authority) = &chain.policy.spec().definitions else {
+        return none(EDGES.map(Finding::not_required).to_vec());
+    };
+    let first_broken = |edge: Edge, reason: Reason, expected: String, found: String| {
+        let see = format!("see {edge}");
+        none(
+            EDGES
+                .map(|other| match other {
+                    _ if other == edge => Finding::refused(edge, reason, &expected, &found),
+                    _ => Finding::refused(other, Reason::EarlierEdgeBroken, "", &see),
+                })
+                .to_vec(),
+        )
+    };
+    let Some(digest) = chain.facts.definition else {
+        return first_broken(
+            Edge::E5,
+            Reason::OtherDefinitionRan,
+            "a run that records its definition".into(),
+            "none is recorded".into(),
+        );
+    };
+    let evidence = chain.evidence;
+    let Some(definition) =
+        evidence.definitions.iter().take(limits::SIGNATURES).find(|definition| Digest::of(&definition.sbom) == digest)
+    else {
+        let found = format!("{} definitions, none of them", evidence.definitions.len());
+        return first_broken(Edge::E3, Reason::DefinitionMissing, format!("definition SBOM {digest}"), found);
+    };
+    let signed = signers::of_document(
+        &definition.sbom,
+        &definition.signatures,
+        &authority.identities,
+        chain.state.trust_root,
+        chain.revoked,
+        at,
+    );
+    chain.used("definition SBOM", digest, signed.names.iter().cloned().collect(), Vec::new());
+    let expected = format!("{} distinct publishers of {}", authority.threshold, names(&authority.identities));
+    let e3 = if signed.names.len() < usize::from(authority.threshold) {
+        Finding::refused(Edge::E3, Reason::DefinitionNotSigned, expected, signed.describe())
+    } else {
+        Finding::ok(Edge::E3, expected, signed.describe())
+    };
+    let sbom = match DefinitionSbom::parse(&definition.sbom) {
+        Ok(sbom) => sbom,
+        Err(error) => {
+            let reason = match error {
+                DefinitionError::NotPinned { .. } => Reason::DefinitionNotPinned,
+                _ => Reason::DefinitionInvalid,
+            };
+            let mut broken = first_broken(Edge::E4, reason, "a definition SBOM with images by digest".into(), error.to_string());
+            broken.findings.retain(|finding| finding.edge != Edge::E3);
+            broken.findings.push(e3);
+            return broken;
+        }
+    };
+    let (e4, documents) = list_equals(definition, &sbom);
+    let (e5, task_params) = ran(chain, &sbom, &documents);
+    Definition { findings: vec![e3, e4, e5], task_params, digest: Some(digest) }
+}
+
+fn names(identities: &[crate::policy::types::Identity]) -> String {
+    identities.iter().map(|identity| identity.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// E4: the documents and the SBOM's rows are the same set, and so are the images.
+fn list_equals(definition: &DefinitionEvidence, sbom: &DefinitionSbom) -> (Finding, Vec<TektonDocument>) {
+    let expected = format!("{} documents and {} images, as listed", sbom.rows.len(), sbom.images.len());
+    let mut documents = Vec::new();
+    for bytes in definition.documents.iter().take(limits::SIGNATURES) {
+        match TektonDocument::parse(bytes) {
+            Ok(document) => documents.push(document),
+            Err(error @ DefinitionError::NotPinned { .. }) => {
+                return (Finding::refused(Edge::E4, Reason::DefinitionNotPinned, expected, error.to_string()), documents);
+            }
+            Err(error) => return (Finding::refused(Edge::E4, Reason::DefinitionInvalid, expected, error.to_string()), documents),
+        }
+    }
+    let listed: BTreeSet<_> = sbom.rows.iter().map(|row| (&row.kind, &row.name, row.document)).collect();
+    let there: BTreeSet<_> = documents.iter().map(|document| (&document.kind, &document.name, document.digest)).collect();
+    if let Some((kind, name, digest)) = listed.symmetric_difference(&there).next() {
+        let where_ =
+            if listed.contains(&(*kind, *name, *digest)) { "is listed, but not there" } else { "is there, but not listed" };
+        let found = format!("{kind}/{name} ({digest}) {where_}");
+        return (Finding::refused(Edge::E4, Reason::DefinitionSbomMismatch, expected, found), documents);
+    }
+    let used: BTreeSet<_> = documents.iter().flat_map(|document| document.images.iter().cloned()).collect();
+    if let Some(image) = used.symmetric_difference(&sbom.images).next() {
+        let where_ = if used.contains(image) { "is used, but not listed" } else { "is listed, but not used" };
+        return (Finding::refused(Edge::E4, Reason::DefinitionSbomMismatch, expected, format!("{image} {where_}")), documents);
+    }
+    (Finding::ok(Edge::E4, expected, "the same set"), documents)
+}
+
+/// E5: the `task` dependency of the provenance is a row of the SBOM, in all of uri, digest and path.
+fn ran(chain: &Chain<'_>, sbom: &DefinitionSbom, documents: &[TektonDocument]) -> (Finding, Option<BTreeSet<String>>) {
+    let expected = "a Task of the signed definition";
+    let Some(run) = &chain.facts.tekton else {
+        return (Finding::refused(Edge::E5, Reason::OtherDefinitionRan, expected, "a build without Tekton"), None);
+    };
+    if run.task_spec.is_some() {
+        return (Finding::refused(Edge::E5, Reason::OtherDefinitionRan, expected, "a Task embedded in the run"), None);
+    }
+    let found = format!(
+        "{} {} {}",
+        run.task.uri,
+        run.task.digest.map(|digest| digest.to_string()).unwrap_or_else(|| "without SHA-256 digest".into()),
+        run.task.path
+    );
+    let row = sbom.rows.iter().find(|row| {
+        row.kind == "Task" && row.uri == run.task.uri && Some(row.digest) == run.task.digest && row.path == run.task.path
+    });
+    match row {
+        Some(row) => {
+            let params =
+                documents.iter().find(|document| document.digest == row.document).map(|document| document.params.clone());
+            (Finding::ok(Edge::E5, expected, format!("{}/{} {}", row.kind, row.name, row.digest)), params)
+        }
+        None => (Finding::refused(Edge::E5, Reason::OtherDefinitionRan, expected, found), None),
+    }
+}

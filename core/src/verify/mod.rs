@@ -1,0 +1,279 @@
+//! `verify(evidence, policy, state, now)`: the one function that judges a chain. Gate, watcher, webhook, step images and command line
+//! all call it.
+//!
+//! # How it goes
+//! 1. The image's own bytes, and whether the policy is for it at all.
+//! 2. Every provenance that a trusted builder signed about this image is a candidate (E7).
+//! 3. For each candidate all other edges are judged from the documents its facts name by digest: one digest, one document.
+//! 4. The first candidate of which every edge holds decides; else the one that came furthest is shown.
+//!
+//! Work is bounded by the caps of [`crate::limits`], however many documents a hostile registry offers.
+
+mod contents;
+mod definition;
+mod forward;
+mod gate;
+mod image;
+mod inputs;
+mod made;
+mod node;
+mod rebuilds;
+mod revocation;
+mod run;
+mod signers;
+mod source;
+
+use std::collections::BTreeSet;
+
+use crate::digest::{Digest, GitOid};
+use crate::edge::{Edge, EdgeState, Finding};
+use crate::evidence::Evidence;
+use crate::policy::Policy;
+use crate::provenance::{BuildFacts, Refusal};
+use crate::reason::Reason;
+use crate::signature::TrustRoot;
+use crate::time::Timestamp;
+use crate::verdict::{Used, Verdict};
+
+pub use revocation::{PREDICATE_TYPE as REVOCATIONS_TYPE, RevocationList, RevocationTarget, Revoked};
+
+/// What the arbiter knows besides the evidence. There is no default: each member is a decision of the caller.
+#[derive(Debug, Clone)]
+pub struct State<'a> {
+    /// What keyless signatures are verified against.
+    pub trust_root: Option<&'a TrustRoot>,
+    /// The newest commit admitted before for this source repository, image repository and namespace.
+    pub high_water: Option<HighWater>,
+    /// The newest list of revocations at hand, as a signed attestation, and the lowest number that is still acceptable.
+    pub revocations: Option<(&'a [u8], u64)>,
+    /// Images with a verdict of their own, under a policy for inputs.
+    pub verified_inputs: BTreeSet<Digest>,
+    /// When the arbiter first saw this image.
+    pub first_seen: Option<Timestamp>,
+    /// What git itself says of the commit, if it was asked.
+    pub git: Option<GitSays>,
+    /// Where the image is about to run.
+    pub placement: Placement,
+}
+
+impl State<'_> {
+    /// Nothing is known: a first look at an image, by somebody who keeps no record.
+    #[must_use]
+    pub const fn first_look() -> Self {
+        Self {
+            trust_root: None,
+            high_water: None,
+            revocations: None,
+            verified_inputs: BTreeSet::new(),
+            first_seen: None,
+            git: None,
+            placement: Placement::NotPlaced,
+        }
+    }
+}
+
+/// The newest commit admitted before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HighWater {
+    /// The commit.
+    pub commit: GitOid,
+    /// Full name of the ref it was on.
+    pub reference: String,
+    /// Its first-parent count, as the gate signed it; `None` if no gate did.
+    pub depth: Option<u64>,
+}
+
+/// What git itself says of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitSays {
+    /// The commit asked for.
+    pub commit: GitOid,
+    /// assayTreeV1 digest of its tree.
+    pub tree_digest: Digest,
+}
+
+/// Where an image is about to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// It is judged as such; no node is chosen yet. E12 is judged when one is.
+    NotPlaced,
+    /// On this node, of which Keylime says this.
+    Node(NodeState),
+}
+
+/// What Keylime says of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeState {
+    /// The node's name.
+    pub name: String,
+    /// When its last quote passed; `None` if none ever did, or the verifier does not answer.
+    pub last_passed: Option<Timestamp>,
+    /// Whether it failed since, without an operator's word after it.
+    pub failed: bool,
+}
+
+/// One candidate chain while its edges are judged.
+pub(crate) struct Chain<'a> {
+    evidence: &'a Evidence,
+    policy: &'a Policy,
+    state: &'a State<'a>,
+    now: Timestamp,
+    facts: &'a BuildFacts,
+    revoked: &'a revocation::Standing,
+    /// When the builder's word counts: the arbiter's first sight, or now.
+    seen: Timestamp,
+    used: Vec<Used>,
+    notes: Vec<String>,
+}
+
+type Edges = Vec<Finding>;
+
+/// Judges the evidence about one image under one policy.
+#[must_use]
+pub fn verify(evidence: &Evidence, policy: &Policy, state: &State<'_>, now: Timestamp) -> Verdict {
+    let verdict = |edges| Verdict::new(evidence.repository.clone(), evidence.digest, policy.digest(), now, edges);
+    let platforms = match image::check(evidence, policy) {
+        Ok(platforms) => platforms,
+        Err(refusal) => return verdict(all_broken(policy, &refusal)),
+    };
+    let revoked = match revocation::standing(policy, state, now) {
+        Ok(revoked) => revoked,
+        Err(refusal) => return verdict(all_broken(policy, &refusal)),
+    };
+    let seen = state.first_seen.unwrap_or(now);
+    let rebuilds = rebuilds::judge(evidence, policy, state, &revoked, seen);
+    let (candidates, refused) = made::candidates(evidence, policy, state, &revoked, seen);
+    let mut best: Option<(usize, Verdict)> = None;
+    for candidate in &candidates {
+        let mut chain = Chain {
+            evidence,
+            policy,
+            state,
+            now,
+            facts: &candidate.facts,
+            revoked: &revoked,
+            seen,
+            used: vec![candidate.used()],
+            notes: evidence.incomplete.clone(),
+        };
+        let mut edges = chain.judge(candidate);
+        edges.push(rebuilds.finding(candidate.payload_digest));
+        let children = contents::judge_platforms(&mut chain, &platforms);
+        let edges = edges.into_iter().map(|finding| undecided_if_incomplete(finding, evidence)).collect();
+        let children = children
+            .into_iter()
+            .map(|mut child| {
+                child.edges = child.edges.into_iter().map(|finding| undecided_if_incomplete(finding, evidence)).collect();
+                child
+            })
+            .collect();
+        let mut used = chain.used;
+        used.extend(rebuilds.used());
+        let verdict = verdict(edges).with_evidence(used).with_children(children).with_notes(chain.notes);
+        if verdict.verified().is_some() {
+            return verdict;
+        }
+        let refusals = verdict.refusals().count();
+        if best.as_ref().is_none_or(|(fewest, _)| refusals < *fewest) {
+            best = Some((refusals, verdict));
+        }
+    }
+    if let Some((_, verdict)) = best {
+        return verdict;
+    }
+    let mut edges = if policy.spec().builders.is_some() {
+        all_broken(policy, &refused.unwrap_or_else(|| made::nothing_found(evidence)))
+    } else {
+        Edge::ALL.into_iter().map(Finding::not_required).collect()
+    };
+    edges.retain(|finding| !matches!(finding.edge, Edge::E10 | Edge::E12));
+    edges.push(rebuilds.finding(None));
+    edges.push(node::judge(policy, state, now));
+    let edges = edges.into_iter().map(|finding| undecided_if_incomplete(finding, evidence)).collect();
+    verdict(edges).with_evidence(rebuilds.used()).with_notes(evidence.incomplete.clone())
+}
+
+impl Chain<'_> {
+    /// All edges but E10, which does not depend on the candidate alone.
+    fn judge(&mut self, candidate: &made::Candidate) -> Edges {
+        let gate = gate::judge(self);
+        // Without a signed timestamp, time means the gate's for authors and publishers (design, "Signing").
+        let at = gate.time.unwrap_or(self.seen);
+        let source = source::judge(self, at);
+        let definition = definition::judge(self, at);
+        let mut edges = vec![candidate.finding(self)];
+        edges.push(run::judge(self, &gate, &source, &definition));
+        edges.push(gate.finding(self, &source, &definition));
+        edges.push(forward::judge(self, &gate, &source));
+        edges.push(node::judge(self.policy, self.state, self.now));
+        edges.push(contents::judge(self));
+        edges.push(inputs::judge(self, &source));
+        edges.extend(source.findings);
+        edges.extend(definition.findings);
+        edges
+    }
+
+    fn used(&mut self, kind: &'static str, digest: Digest, signed_by: Vec<String>, facts: Vec<(String, String)>) {
+        self.used.push(Used { kind, digest, signed_by, facts });
+    }
+}
+
+/// The edges a policy asks for.
+fn required(policy: &Policy) -> impl Fn(Edge) -> bool + '_ {
+    let spec = policy.spec();
+    move |edge| match edge {
+        Edge::E1 | Edge::E2 => spec.sources.is_some(),
+        Edge::E3 | Edge::E4 | Edge::E5 => spec.definitions.is_some(),
+        Edge::E6 => spec.builders.is_some() && spec.sources.is_some(),
+        Edge::E7 => spec.builders.is_some(),
+        Edge::E8 => spec.sbom.is_some(),
+        Edge::E9 => spec.gates.is_some(),
+        Edge::E10 => spec.rebuilds.is_some(),
+        Edge::E11 => spec.forward_only.is_some(),
+        Edge::E12 => spec.node.is_some(),
+        Edge::E13 => spec.inputs.is_some(),
+    }
+}
+
+/// One refusal decides: it is shown at its edge, and every other required edge has nothing to compare with.
+fn all_broken(policy: &Policy, refusal: &Refusal) -> Edges {
+    let required = required(policy);
+    Edge::ALL
+        .into_iter()
+        .map(|edge| {
+            if edge == refusal.edge {
+                Finding::refused(edge, refusal.reason, &refusal.expected, &refusal.found)
+            } else if required(edge) {
+                let mut finding = Finding::refused(edge, Reason::EarlierEdgeBroken, "", format!("see {}", refusal.edge));
+                if refusal.reason.is_undecided() {
+                    finding.state = EdgeState::Unknown;
+                }
+                finding
+            } else {
+                Finding::not_required(edge)
+            }
+        })
+        .collect()
+}
+
+/// Where the collection was cut short, a missing document is not known to be missing.
+fn undecided_if_incomplete(finding: Finding, evidence: &Evidence) -> Finding {
+    let absent = matches!(
+        finding.reason,
+        Reason::SourceMissing
+            | Reason::TooFewSignatures
+            | Reason::DefinitionMissing
+            | Reason::DefinitionNotSigned
+            | Reason::ProvenanceMissing
+            | Reason::ResultSbomMissing
+            | Reason::GateMissing
+            | Reason::TooFewRebuilds
+    );
+    match evidence.incomplete.first() {
+        Some(first) if absent => {
+            let found = format!("{}; the evidence is incomplete: {first}", finding.found);
+            Finding::refused(finding.edge, Reason::EvidenceIncomplete, finding.expected, found)
+        }
+        _ => finding,
+    }
+}
