@@ -77,11 +77,11 @@ impl Purl {
         Self::new("nuget", Vec::new(), name.to_owned(), version)
     }
 
-    /// Adds a qualifier such as `vcs_url`; an empty value is left out, as the standard says.
+    /// Adds a qualifier such as `vcs_url`; an empty value is left out, as the standard says, and so are passwords in URLs.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: &str) -> Self {
         if !value.is_empty() {
-            self.qualifiers.insert(key, value.to_owned());
+            self.qualifiers.insert(key, without_password(value));
         }
         self
     }
@@ -101,6 +101,19 @@ impl std::fmt::Display for Purl {
             write!(f, "{}{key}={}", if index == 0 { '?' } else { '&' }, encode(value))?;
         }
         Ok(())
+    }
+}
+
+/// `text` without the user information of its URL if that holds a password or token: what lock files of private registries
+/// hold must not travel further in documents. A bare `git@` stays.
+#[must_use]
+pub fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((user, host)) if user != "git" => format!("{scheme}://{host}{path}"),
+        _ => text.to_owned(),
     }
 }
 
@@ -132,6 +145,15 @@ fn encode(component: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_never_travel() {
+        assert_eq!(without_password("https://user:secret@e.org/x"), "https://e.org/x");
+        assert_eq!(without_password("git+https://token@e.org/x@v1"), "git+https://e.org/x@v1");
+        assert_eq!(without_password("git+ssh://git@e.org/x@v1"), "git+ssh://git@e.org/x@v1");
+        assert_eq!(without_password("https://e.org/x@v1"), "https://e.org/x@v1");
+        assert!(!Purl::npm("a", None).with("vcs_url", "git+https://u:secret@e.org/a").to_string().contains("secret"));
+    }
 
     #[test]
     fn spelled_as_the_standard_spells_them() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::checksum::{Checksum, Covers};
+use crate::purl;
 
 /// Where a package comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -258,6 +259,7 @@ impl Inventory {
 
     /// Records a gap.
     pub fn add_gap(&mut self, path: &str, kind: GapKind, subject: &str) {
+        let subject = subject.split(' ').map(purl::without_password).collect::<Vec<_>>().join(" ");
         let subject = subject.chars().take(200).collect();
         self.gaps.insert(Gap { path: path.to_owned(), kind, subject });
     }
@@ -279,6 +281,7 @@ impl Inventory {
     pub(super) fn settle(&mut self) {
         self.drop_loose_edges();
         for package in self.packages.values_mut() {
+            package.download_location = package.download_location.take().map(|location| purl::without_password(&location));
             if let Some(sums) = self.sums.get(&package.purl) {
                 package.checksums.extend(sums.iter().cloned());
             }

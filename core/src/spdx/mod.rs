@@ -2,6 +2,7 @@
 //!
 //! Source: The Software Package Data Exchange (SPDX) Specification 2.3, and its JSON schema.
 
+pub mod dependencies;
 pub mod model;
 pub mod source;
 pub mod validate;
