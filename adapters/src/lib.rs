@@ -3,4 +3,5 @@
 
 pub mod evidence;
 pub mod http;
+pub mod keys;
 pub mod store;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{completions, man, markdown, version};
+use crate::commands::{completions, keygen, man, markdown, sign, verify, version};
 use crate::config;
 use crate::context::Context;
 use crate::exit::{Failure, OrFail as _};
@@ -52,8 +52,11 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completions(completions::Args),
+    Keygen(keygen::Args),
     Man(man::Args),
     Markdown(markdown::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
     Version(version::Args),
 }
 
@@ -61,8 +64,11 @@ impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Completions(args) => completions::run(&args),
+            Self::Keygen(args) => keygen::run(&args, context),
             Self::Man(args) => man::run(&args),
             Self::Markdown(args) => markdown::run(&args),
+            Self::Sign(args) => sign::run(&args, context),
+            Self::Verify(args) => verify::run(&args, context),
             Self::Version(args) => version::run(&args, context),
         }
     }

@@ -9,6 +9,7 @@ mod input;
 mod logging;
 mod output;
 mod progress;
+mod signing;
 
 fn main() -> std::process::ExitCode {
     let (format, outcome) = cli::run(std::env::args_os());

@@ -3,6 +3,9 @@
 //! CONTRIBUTING.md says how a command is added.
 
 pub(crate) mod completions;
+pub(crate) mod keygen;
 pub(crate) mod man;
 pub(crate) mod markdown;
+pub(crate) mod sign;
+pub(crate) mod verify;
 pub(crate) mod version;

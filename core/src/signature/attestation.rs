@@ -5,9 +5,11 @@ use crate::dsse::Envelope;
 use crate::limits;
 use crate::signature::bundle::{Bundle, Content, Material};
 use crate::signature::error::SignatureError;
-use crate::signature::identity::{Identity, SignedBy, attribute};
+use crate::signature::identity::{Identity, SignedBy, attribute, find_key};
+use crate::signature::key::PublicKey;
+use crate::signature::keyless::{self, Signed};
 use crate::signature::trust_root::TrustRoot;
-use crate::statement::Statement;
+use crate::statement::{ResourceDescriptor, Statement};
 use crate::time::Timestamp;
 
 /// A Statement whose signature holds.
@@ -43,38 +45,51 @@ pub fn verify_attestation(
         return Err(SignatureError::NoIdentities);
     }
     if !Bundle::is_meant_by(bytes)? {
-        return verify_envelope(bytes, identities, None, at);
+        let envelope = Envelope::parse(bytes)?;
+        let pae = envelope.pae();
+        let signed_by = attribute(identities, None, at, |key| key.verifies(&pae, &envelope.signature))?;
+        return statement(envelope, signed_by, Digest::of(bytes));
     }
     let bundle = Bundle::parse(bytes)?;
     let Content::Envelope(raw) = &bundle.content else {
         return Err(SignatureError::BundleContent { expected: "dsseEnvelope" });
     };
-    match bundle.material {
-        Material::ManagedKey => verify_envelope(raw.get().as_bytes(), identities, None, at),
-        Material::Certificate => match trust_root {
-            None => Err(SignatureError::NoTrustRoot),
-            Some(_) => Err(SignatureError::UnknownSigner { identities: super::identity::names(identities) }),
-        },
-    }
+    let envelope = Envelope::parse(raw.get().as_bytes())?;
+    // The verifier of certificates and logs wants the digest of a subject; it knows no other kind than this.
+    let subject = Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)
+        .ok()
+        .and_then(|statement| statement.subject.iter().find_map(ResourceDescriptor::sha256));
+    let signed = |subject| Signed::Envelope { subject, payload: &envelope.payload, signature: &envelope.signature };
+    let signed_by = match bundle.material {
+        Material::Certificate => {
+            let root = trust_root.ok_or(SignatureError::NoTrustRoot)?;
+            keyless::verify(bytes, signed(subject.ok_or(SignatureError::KeylessIncomplete)?), identities, root)?
+        }
+        Material::ManagedKey => {
+            let pae = envelope.pae();
+            let made_it = |key: &PublicKey| key.verifies(&pae, &envelope.signature);
+            let trusted_time = match (trust_root, subject) {
+                (Some(root), Some(subject)) if bundle.has_time_evidence => {
+                    find_key(identities, made_it).and_then(|key| keyless::time_of_managed_key(bytes, signed(subject), key, root))
+                }
+                _ => None,
+            };
+            attribute(identities, trusted_time, at, made_it)?
+        }
+    };
+    let digest = Digest::of(raw.get().as_bytes());
+    statement(envelope, signed_by, digest)
 }
 
-fn verify_envelope(
-    raw: &[u8],
-    identities: &[Identity],
-    trusted_time: Option<Timestamp>,
-    at: Timestamp,
-) -> Result<SignedStatement, SignatureError> {
-    let envelope = Envelope::parse(raw)?;
-    let signed = envelope.pae();
-    let signed_by = attribute(identities, trusted_time, at, |key| key.verifies(&signed, &envelope.signature))?;
+/// Reads the Statement from the bytes whose signature was found to hold.
+fn statement(envelope: Envelope, signed_by: SignedBy, envelope_digest: Digest) -> Result<SignedStatement, SignatureError> {
     let statement = Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)?;
-    Ok(SignedStatement { signed_by, statement, payload: envelope.payload, envelope_digest: Digest::of(raw) })
+    Ok(SignedStatement { signed_by, statement, payload: envelope.payload, envelope_digest })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signature::PublicKey;
 
     const KEY: &str = include_str!("../../testdata/tekton-chains/cosign.pub");
     const BUNDLE: &[u8] = include_bytes!("../../testdata/tekton-chains/bundle/bundle-1.sigstore.json");

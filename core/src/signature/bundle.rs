@@ -23,6 +23,8 @@ pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 pub(crate) struct Bundle {
     pub(crate) material: Material,
     pub(crate) content: Content,
+    /// Whether it holds log entries or signed timestamps.
+    pub(crate) has_time_evidence: bool,
 }
 
 /// By what a bundle is to be verified.
@@ -127,6 +129,7 @@ impl Bundle {
             (None, Some(_)) => Material::Certificate,
             _ => return Err(SignatureError::VerificationMaterial),
         };
+        let has_time_evidence = !times.is_empty() || !entries.is_empty();
         let content = match (bundle.message_signature, bundle.dsse_envelope) {
             (Some(message), None) => {
                 let (algorithm, digest) = match message.message_digest {
@@ -138,7 +141,7 @@ impl Bundle {
             (None, Some(envelope)) => Content::Envelope(envelope),
             _ => return Err(SignatureError::BundleContent { expected: "messageSignature or dsseEnvelope" }),
         };
-        Ok(Self { material, content })
+        Ok(Self { material, content, has_time_evidence })
     }
 
     /// Whether `bytes` are meant as a bundle rather than as a bare envelope.

@@ -7,7 +7,9 @@ use crate::limits;
 use crate::signature::bundle::{self, Bundle, Content, Material};
 use crate::signature::error::SignatureError;
 use crate::signature::format::SignatureFormat;
-use crate::signature::identity::{Identity, SignedBy, attribute};
+use crate::signature::identity::{Identity, SignedBy, attribute, find_key};
+use crate::signature::key::PublicKey;
+use crate::signature::keyless::{self, Signed};
 use crate::signature::trust_root::TrustRoot;
 use crate::time::Timestamp;
 
@@ -63,11 +65,18 @@ fn verify_bundle(
         return Err(SignatureError::BundleContent { expected: "messageSignature" });
     };
     bundle::check_message_digest(document, algorithm.as_deref(), digest)?;
+    let signed = Signed::Document(document);
     match bundle.material {
-        Material::ManagedKey => attribute(identities, None, at, |key| key.verifies(document, signature)),
-        Material::Certificate => match trust_root {
-            None => Err(SignatureError::NoTrustRoot),
-            Some(_) => Err(SignatureError::UnknownSigner { identities: super::identity::names(identities) }),
-        },
+        Material::Certificate => keyless::verify(bytes, signed, identities, trust_root.ok_or(SignatureError::NoTrustRoot)?),
+        Material::ManagedKey => {
+            let made_it = |key: &PublicKey| key.verifies(document, signature);
+            let trusted_time = match trust_root {
+                Some(root) if bundle.has_time_evidence => {
+                    find_key(identities, made_it).and_then(|key| keyless::time_of_managed_key(bytes, signed, key, root))
+                }
+                _ => None,
+            };
+            attribute(identities, trusted_time, at, made_it)
+        }
     }
 }

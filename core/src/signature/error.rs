@@ -2,6 +2,7 @@
 
 use crate::dsse::DsseError;
 use crate::json::JsonError;
+use crate::signature::identity::KeylessSubject;
 use crate::signature::ssh::SshKeyError;
 use crate::statement::StatementError;
 use crate::time::Timestamp;
@@ -113,9 +114,36 @@ pub enum SignatureError {
         /// The time at which it was asked.
         at: Timestamp,
     },
+    /// The commit carries no signature.
+    #[error("commit is not signed")]
+    CommitUnsigned,
+    /// The commit is signed in a way that is not verified here.
+    #[error("commit signature starts with {found:?}; SSH signatures are verified")]
+    CommitFormat {
+        /// First line of the signature.
+        found: String,
+    },
     /// A certificate or log entry cannot be judged without a trust root.
     #[error("a keyless signature needs a trust root, and none is configured")]
     NoTrustRoot,
+    /// The certificate, its log entry, its timestamp or its signature does not hold against the trust root.
+    #[error("keyless signature: {source}")]
+    Keyless {
+        /// What does not hold.
+        #[source]
+        source: Box<sigstore_verify::Error>,
+    },
+    /// The certificate names no issuer or subject, or its Statement no SHA-256 subject, or two readers read the bundle differently.
+    #[error("keyless signature lacks an issuer, a subject, a proved time or a SHA-256 subject")]
+    KeylessIncomplete,
+    /// The certificate holds, but its subject is nobody's.
+    #[error("certificate of {found} speaks for none of {identities}")]
+    UnknownSubject {
+        /// Subject and issuer of the certificate.
+        found: KeylessSubject,
+        /// Names of the identities tried.
+        identities: String,
+    },
 }
 
 impl SignatureError {
@@ -140,7 +168,12 @@ impl SignatureError {
             Self::SshKey(_) => "KeyNotAccepted",
             Self::UnknownSigner { .. } => "UnknownSigner",
             Self::KeyNotValid { .. } => "KeyNotValidAtTime",
+            Self::CommitUnsigned => "CommitUnsigned",
+            Self::CommitFormat { .. } => "CommitSignatureFormat",
             Self::NoTrustRoot => "NoTrustRoot",
+            Self::Keyless { .. } => "KeylessNotVerified",
+            Self::KeylessIncomplete => "KeylessIncomplete",
+            Self::UnknownSubject { .. } => "UnknownSigner",
         }
     }
 }

@@ -102,6 +102,11 @@ pub(crate) fn attribute(
     Err(expired.unwrap_or_else(|| SignatureError::UnknownSigner { identities: names(identities) }))
 }
 
+/// The first key that `made_it`, whether it counts or not.
+pub(crate) fn find_key(identities: &[Identity], made_it: impl Fn(&PublicKey) -> bool) -> Option<&PublicKey> {
+    identities.iter().flat_map(|identity| &identity.keys).map(|trusted| &trusted.key).find(|key| made_it(key))
+}
+
 /// At most ten names, for messages.
 pub(crate) fn names(identities: &[Identity]) -> String {
     let mut names: Vec<_> = identities.iter().take(10).map(|identity| format!("{:?}", identity.name)).collect();

@@ -5,15 +5,18 @@
 
 pub mod attestation;
 pub mod bundle;
+pub mod commit;
 pub mod document;
 pub mod error;
 pub mod format;
 pub mod identity;
 pub mod key;
+mod keyless;
 pub mod ssh;
 pub mod trust_root;
 
 pub use attestation::{SignedStatement, verify_attestation};
+pub use commit::verify_commit;
 pub use document::verify_document;
 pub use error::SignatureError;
 pub use format::SignatureFormat;

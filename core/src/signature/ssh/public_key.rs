@@ -2,13 +2,15 @@
 //!
 //! Source: RFC 4253 section 6.6 (RSA), RFC 5656 (ECDSA), RFC 8709 (Ed25519).
 
-use ssh_key::public::{EcdsaPublicKey, KeyData};
-use x509_cert::der::asn1::{AnyRef, BitString, ObjectIdentifier, UintRef};
-use x509_cert::der::{Any, Encode, Tag};
+use ssh_key::Mpint;
+use ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData, RsaPublicKey};
+use x509_cert::der::asn1::{BitString, ObjectIdentifier};
+use x509_cert::der::{Any, Encode};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use crate::limits;
-use crate::signature::key::{CURVE_P256, CURVE_P384, CURVE_P521, EC_PUBLIC_KEY, ED25519, KeyError, PublicKey, RSA};
+use crate::signature::key::{CURVE_P256, CURVE_P384, CURVE_P521, EC_PUBLIC_KEY, ED25519, KeyError, KeyKind, PublicKey, RSA};
+use crate::signature::ssh::der;
 
 /// Why an SSH public key is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,18 +63,30 @@ pub fn from_key_data(key: &KeyData) -> Result<PublicKey, SshKeyError> {
             (EC_PUBLIC_KEY, Some(any(&curve)?), key.as_sec1_bytes().to_vec())
         }
         KeyData::Rsa(key) => {
-            let integer = |bytes: Option<&[u8]>| {
-                UintRef::new(bytes.unwrap_or_default()).and_then(|integer| integer.to_der()).map_err(|_| malformed())
-            };
-            let numbers = [integer(key.n.as_positive_bytes())?, integer(key.e.as_positive_bytes())?].concat();
-            let raw = AnyRef::new(Tag::Sequence, &numbers).and_then(|any| any.to_der()).map_err(|_| malformed())?;
-            (RSA, Some(Any::null()), raw)
+            let raw = key.n.as_positive_bytes().zip(key.e.as_positive_bytes()).and_then(|(n, e)| der::sequence(n, e));
+            (RSA, Some(Any::null()), raw.ok_or_else(malformed)?)
         }
         other => return Err(SshKeyError::Algorithm { algorithm: other.algorithm().to_string() }),
     };
     let subject_public_key = BitString::from_bytes(&raw).map_err(|_| malformed())?;
     let info = SubjectPublicKeyInfoOwned { algorithm: AlgorithmIdentifierOwned { oid, parameters }, subject_public_key };
     Ok(PublicKey::from_spki(&info.to_der().map_err(|_| malformed())?)?)
+}
+
+/// A key as SSH writes it. `None` if it has no SSH form, which no accepted kind of key lacks.
+#[must_use]
+pub fn to_key_data(key: &PublicKey) -> Option<KeyData> {
+    match key.kind() {
+        KeyKind::Ed25519 => Some(KeyData::Ed25519(Ed25519PublicKey(key.raw().try_into().ok()?))),
+        KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521 => {
+            Some(KeyData::Ecdsa(EcdsaPublicKey::from_sec1_bytes(key.raw()).ok()?))
+        }
+        KeyKind::Rsa => {
+            let (n, e) = der::two_integers(key.raw())?;
+            let mpint = |bytes: &[u8]| Mpint::from_positive_bytes(bytes).ok();
+            Some(KeyData::Rsa(RsaPublicKey { e: mpint(&e)?, n: mpint(&n)? }))
+        }
+    }
 }
 
 fn any(oid: &ObjectIdentifier) -> Result<Any, SshKeyError> {

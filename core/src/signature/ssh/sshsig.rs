@@ -4,16 +4,20 @@
 
 use aws_lc_rs::digest as hashes;
 use aws_lc_rs::signature::{self as algorithms, VerificationAlgorithm};
-use ssh_encoding::{Decode, Reader};
-use ssh_key::{Algorithm, EcdsaCurve, HashAlg, Mpint, Signature, SshSig};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ssh_encoding::{Decode, Encode};
+use ssh_key::{Algorithm, EcdsaCurve, HashAlg, LineEnding, Mpint, Signature, SshSig};
 
 use crate::signature::error::SignatureError;
 use crate::signature::identity::{Identity, SignedBy, attribute};
-use crate::signature::key::PublicKey;
-use crate::signature::ssh::public_key;
+use crate::signature::key::{KeyKind, PublicKey};
+use crate::signature::ssh::{der, public_key};
 use crate::time::Timestamp;
 
 const PREAMBLE: &[u8] = b"SSHSIG";
+const ARMOR_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
+const ARMOR_END: &str = "-----END SSH SIGNATURE-----";
 
 /// Verifies an SSHSIG, armored or raw, over `message` and says whose it is.
 ///
@@ -28,6 +32,10 @@ pub fn verify(
     at: Timestamp,
 ) -> Result<SignedBy, SignatureError> {
     let parsed = parse(signature)?;
+    // The version is not under the signature, and the parser takes version 0 too.
+    if parsed.version() != SshSig::VERSION {
+        return Err(malformed(format!("version {} is not {}", parsed.version(), SshSig::VERSION)));
+    }
     if parsed.namespace() != namespace {
         return Err(SignatureError::Namespace { expected: namespace, found: parsed.namespace().to_owned() });
     }
@@ -47,14 +55,75 @@ pub fn bytes_to_sign(namespace: &str, message: &[u8]) -> Vec<u8> {
     signed_data(namespace, HashAlg::Sha512, message)
 }
 
-fn parse(bytes: &[u8]) -> Result<SshSig, SignatureError> {
-    if bytes.starts_with(PREAMBLE) {
-        let mut rest = bytes;
-        let signature = SshSig::decode(&mut rest).map_err(|source| malformed(source.to_string()))?;
-        return rest.finish(signature).map_err(|_| malformed("bytes follow the signature"));
+/// An armored SSHSIG of a signature over [`bytes_to_sign`], given as [`PublicKey::verifies`] takes it, RSA with SHA-512.
+///
+/// `None` if the signature does not hold.
+#[must_use]
+pub fn render(key: &PublicKey, namespace: &str, bytes_to_sign: &[u8], signature: &[u8]) -> Option<String> {
+    let signature = SshSignature::from_generic(key, signature)?.0;
+    if !verifies(key, &signature, bytes_to_sign) {
+        return None;
     }
-    // ssh-keygen ends lines with LF; an editor may have turned them into CR LF.
-    SshSig::from_pem(bytes.trim_ascii()).map_err(|source| malformed(source.to_string()))
+    let key = public_key::to_key_data(key)?;
+    SshSig::new(key, namespace, HashAlg::Sha512, signature).ok()?.to_pem(LineEnding::LF).ok()
+}
+
+/// A signature as SSH writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshSignature(pub Signature);
+
+impl SshSignature {
+    /// As [`PublicKey::verifies`] takes it: ECDSA in ASN.1 DER, others as they are. `None` for security keys and DSA.
+    #[must_use]
+    pub fn to_generic(&self) -> Option<Vec<u8>> {
+        match self.0.algorithm() {
+            Algorithm::Ed25519 | Algorithm::Rsa { hash: Some(_) } => Some(self.0.as_bytes().to_vec()),
+            Algorithm::Ecdsa { .. } => {
+                let mut bytes = self.0.as_bytes();
+                let (r, s) = (Mpint::decode(&mut bytes).ok()?, Mpint::decode(&mut bytes).ok()?);
+                der::sequence(r.as_positive_bytes()?, s.as_positive_bytes()?)
+            }
+            _ => None,
+        }
+    }
+
+    fn from_generic(key: &PublicKey, signature: &[u8]) -> Option<Self> {
+        let ecdsa = |curve| {
+            let (r, s) = der::two_integers(signature)?;
+            let mut bytes = Vec::new();
+            for number in [r, s] {
+                Mpint::from_positive_bytes(&number).ok()?.encode(&mut bytes).ok()?;
+            }
+            Some((Algorithm::Ecdsa { curve }, bytes))
+        };
+        let (algorithm, bytes) = match key.kind() {
+            KeyKind::Ed25519 => (Algorithm::Ed25519, signature.to_vec()),
+            KeyKind::Rsa => (Algorithm::Rsa { hash: Some(HashAlg::Sha512) }, signature.to_vec()),
+            KeyKind::EcdsaP256 => ecdsa(EcdsaCurve::NistP256)?,
+            KeyKind::EcdsaP384 => ecdsa(EcdsaCurve::NistP384)?,
+            KeyKind::EcdsaP521 => ecdsa(EcdsaCurve::NistP521)?,
+        };
+        Signature::new(algorithm, bytes).ok().map(Self)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<SshSig, SignatureError> {
+    let raw = if bytes.starts_with(PREAMBLE) { bytes.to_vec() } else { dearmor(bytes).ok_or_else(|| malformed("no armor"))? };
+    let signature = SshSig::decode(&mut raw.as_slice()).map_err(|source| malformed(source.to_string()))?;
+    // The parser overlooks wrong lengths and what follows. One signature has one form here.
+    let mut canonical = Vec::new();
+    signature.encode(&mut canonical).map_err(|source| malformed(source.to_string()))?;
+    if canonical != raw {
+        return Err(malformed("it is not in its one canonical form"));
+    }
+    Ok(signature)
+}
+
+/// The bytes between the armor's lines. Only where lines end is free.
+fn dearmor(text: &[u8]) -> Option<Vec<u8>> {
+    let body = std::str::from_utf8(text).ok()?.trim().strip_prefix(ARMOR_BEGIN)?.strip_suffix(ARMOR_END)?;
+    let body: String = body.lines().map(str::trim_end).collect();
+    STANDARD.decode(body).ok()
 }
 
 fn malformed(detail: impl Into<String>) -> SignatureError {
@@ -114,7 +183,6 @@ fn fixed(mut bytes: &[u8], size: usize) -> Option<Vec<u8>> {
 
 impl PublicKey {
     fn is_of_ssh_algorithm(&self, algorithm: &Algorithm) -> bool {
-        use crate::signature::key::KeyKind;
         match self.kind() {
             KeyKind::Ed25519 => matches!(algorithm, Algorithm::Ed25519),
             KeyKind::EcdsaP256 => matches!(algorithm, Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }),
