@@ -4,12 +4,14 @@
 //! in "Git Internals - Git Objects".
 
 pub mod commit;
+pub mod note;
 pub mod path;
 pub mod rebuild;
 pub mod tree;
 pub mod url;
 
 pub use commit::{Commit, CommitError, CommitObject, Commits, parse_commits};
+pub use note::{NOTES_REF, Note, NoteError};
 pub use path::{EncodedPath, PathError};
 pub use rebuild::{RebuildError, root_tree};
 pub use tree::{Mode, TreeEntry, TreeError};

@@ -34,7 +34,7 @@ pub enum ReadError {
         found: String,
     },
     /// A file is listed in two ways.
-    #[error("{element}: the root package contains it more than once, or it is no file")]
+    #[error("{element}: the root package contains it more than once, or it is neither file nor package")]
     Contains {
         /// SPDX id.
         element: String,
@@ -209,6 +209,10 @@ fn entries(document: &Document) -> Result<Vec<Entry>, ReadError> {
         if contained.remove(file.spdx_id.as_str()) {
             entries.push(entry(file)?);
         }
+    }
+    // Packages may lie in the tree too: members of a workspace.
+    for package in &document.packages {
+        contained.remove(package.spdx_id.as_str());
     }
     match contained.into_iter().min() {
         Some(id) => Err(ReadError::Contains { element: id.to_owned() }),

@@ -200,6 +200,7 @@ fn dependencies_and_merged_parts_do_not_disturb_the_tree() {
     let mut document = Document::parse(&scene.in_tree().sbom).unwrap();
     document.packages.push(Package::new("SPDXRef-Package-x", "x", "NOASSERTION"));
     document.relationships.push(Relationship::new(SOURCE_ID, "DEPENDS_ON", "SPDXRef-Package-x"));
+    document.relationships.push(Relationship::new(SOURCE_ID, "CONTAINS", "SPDXRef-Package-x"));
     let mut foreign = document.files[0].clone();
     foreign.spdx_id = "SPDXRef-foreign".to_owned();
     document.files.push(foreign);
