@@ -25,9 +25,7 @@ impl Repository {
     /// [`GitError`]. `into` is removed again then.
     pub fn fetch(url: &str, revision: &str, depth: Depth, into: &Path, stop: &AtomicBool) -> Result<Self, GitError> {
         let git = |source| GitError::Git { operation: "fetch", source };
-        let mut fetch = gix::prepare_clone_bare(url, into)
-            .and_then(|fetch| fetch.with_revision(Some(revision)))
-            .map_err(git)?;
+        let mut fetch = gix::prepare_clone_bare(url, into).and_then(|fetch| fetch.with_revision(Some(revision))).map_err(git)?;
         if let Depth::Commits(depth) = depth {
             fetch = fetch.with_shallow(gix::remote::fetch::Shallow::DepthAtRemote(depth));
         }

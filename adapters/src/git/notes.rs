@@ -29,10 +29,7 @@ impl Repository {
         let git = |source| GitError::Git { operation: "write a note", source };
         self.repo.committer_or_set_generic_fallback().map_err(git)?;
         let notes = self.repo.notes().map_err(git)?;
-        notes
-            .with_commit_message("Notes added by assay")
-            .replace(NOTES_REF, object_id(&note.commit)?, bytes)
-            .map_err(git)?;
+        notes.with_commit_message("Notes added by assay").replace(NOTES_REF, object_id(&note.commit)?, bytes).map_err(git)?;
         Ok(())
     }
 }

@@ -116,10 +116,8 @@ mod tests {
     use super::*;
 
     fn note() -> Note {
-        let files = BTreeMap::from([
-            (SBOM_PATH.to_owned(), b"{}\n".to_vec()),
-            (".assay/signatures/alice.sig".to_owned(), vec![0, 255]),
-        ]);
+        let files =
+            BTreeMap::from([(SBOM_PATH.to_owned(), b"{}\n".to_vec()), (".assay/signatures/alice.sig".to_owned(), vec![0, 255])]);
         Note { commit: GitOid::sha1_of("commit", b"x"), files }
     }
 
