@@ -9,6 +9,7 @@ mod input;
 mod logging;
 mod output;
 mod progress;
+mod reference;
 mod signing;
 
 fn main() -> std::process::ExitCode {

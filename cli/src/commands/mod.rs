@@ -5,7 +5,7 @@
 pub(crate) mod completions;
 pub(crate) mod keygen;
 pub(crate) mod man;
-pub(crate) mod markdown;
+pub(crate) mod reference;
 pub(crate) mod sign;
 pub(crate) mod verify;
 pub(crate) mod version;
