@@ -3,7 +3,7 @@
 
 # best N COMMAND...: the least wall time of N runs, in milliseconds. Output goes to /dev/null; a failing command fails.
 best() {
-  local n=$1 least= start took
+  local n=$1 least='' start took
   shift
   for _ in $(seq "$n"); do
     start=$(date +%s%N)

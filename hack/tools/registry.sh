@@ -16,7 +16,7 @@ if [ ! -x "$cache/bin/crane" ]; then
     export GOFLAGS=-mod=readonly GOTOOLCHAIN=local CGO_ENABLED=0
     go build -buildvcs=false -trimpath -o "$cache/new/registry" .
     go build -buildvcs=false -trimpath -o "$cache/new/crane" github.com/google/go-containerregistry/cmd/crane
-    rm -rf "$cache/bin"
+    rm -rf "${cache:?}/bin"
     mv "$cache/new" "$cache/bin"
 fi
 echo "$cache/bin"

@@ -3,8 +3,8 @@
 //! `hack/update` writes them below `docs/`, and CI fails when they differ.
 
 mod commands;
-mod policy;
 mod reasons;
+mod schema;
 
 use std::path::Path;
 
@@ -17,9 +17,15 @@ use anyhow::Context as _;
 pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
     commands::write(&folder.join("cli"))?;
     save(&folder.join("troubleshoot.md"), &reasons::page())?;
-    let schema = policy::schema()?;
-    save(&folder.join("policy-reference.md"), &policy::page(&schema))?;
-    save(&folder.join("schema/trust-policy.json"), &format!("{}\n", serde_json::to_string_pretty(&schema)?))
+    let (policy, recipe) = (schema::policy()?, schema::recipe()?);
+    save(&folder.join("policy-reference.md"), &schema::policy_page(&policy))?;
+    save(&folder.join("recipe-reference.md"), &schema::recipe_page(&recipe))?;
+    save(&folder.join("schema/trust-policy.json"), &pretty(&policy)?)?;
+    save(&folder.join("schema/recipe.json"), &pretty(&recipe)?)
+}
+
+fn pretty(value: &serde_json::Value) -> anyhow::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
 }
 
 fn save(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -1,23 +1,21 @@
-//! The schema of a policy file, and `docs/policy-reference.md` made from it.
+//! The schemas of the files people write, and a manual page made from each.
 
 use std::fmt::Write as _;
 
 use assay_core::json;
 use assay_core::policy::{API_VERSION, Spec};
+use assay_core::recipe::Recipe;
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 use super::cell;
 
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
 /// JSON Schema of a policy file, keys sorted.
-pub(super) fn schema() -> anyhow::Result<Value> {
-    let mut spec = schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Spec>().to_value();
-    let mut definitions = spec.as_object_mut().and_then(|object| object.remove("$defs")).unwrap_or_default();
-    if let (Some(definitions), Some(object)) = (definitions.as_object_mut(), spec.as_object_mut()) {
-        object.remove("$schema");
-        definitions.insert("Spec".to_owned(), spec);
-    }
-    let whole = serde_json::json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+pub(super) fn policy() -> anyhow::Result<Value> {
+    sorted(&serde_json::json!({
+        "$schema": DIALECT,
         "$id": "https://assay.dev/schema/v1alpha1/trust-policy.json",
         "title": "TrustPolicy",
         "type": "object",
@@ -29,28 +27,67 @@ pub(super) fn schema() -> anyhow::Result<Value> {
             "metadata": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
             "spec": {"$ref": "#/$defs/Spec"},
         },
-        "$defs": definitions,
-    });
-    // Which order a map keeps depends on features of a dependency; the canonical form does not.
-    Ok(serde_json::from_slice(&json::canonical(&whole)?)?)
+        "$defs": definitions::<Spec>("Spec"),
+    }))
 }
 
-/// The fields of every object of the schema, `spec` first.
-pub(super) fn page(schema: &Value) -> String {
-    let mut text = format!(
+/// JSON Schema of a recipe, `assay.toml`, keys sorted.
+pub(super) fn recipe() -> anyhow::Result<Value> {
+    sorted(&serde_json::json!({
+        "$schema": DIALECT,
+        "$id": "https://assay.dev/schema/v1/recipe.json",
+        "title": "Recipe",
+        "$ref": "#/$defs/Recipe",
+        "$defs": definitions::<Recipe>("Recipe"),
+    }))
+}
+
+/// All types below `T`, and `T` itself under `name`.
+fn definitions<T: JsonSchema>(name: &str) -> Value {
+    let mut root = schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value();
+    let mut definitions =
+        root.as_object_mut().and_then(|object| object.remove("$defs")).unwrap_or_else(|| Value::Object(Map::new()));
+    if let (Some(definitions), Some(object)) = (definitions.as_object_mut(), root.as_object_mut()) {
+        object.remove("$schema");
+        definitions.insert(name.to_owned(), root);
+    }
+    definitions
+}
+
+/// Which order a map keeps depends on features of a dependency; the canonical form does not.
+fn sorted(value: &Value) -> anyhow::Result<Value> {
+    Ok(serde_json::from_slice(&json::canonical(value)?)?)
+}
+
+/// The manual page of policies.
+pub(super) fn policy_page(schema: &Value) -> String {
+    let introduction = format!(
         "# Policy reference\n\nGenerated from the program by `hack/update`; do not edit.\n\n\
          A policy file is YAML: `apiVersion: {API_VERSION}`, `kind: TrustPolicy` or `ClusterTrustPolicy`, `metadata.name`, and `spec`.\n\
          Unknown fields, repeated keys and empty lists are errors, and there are no defaults.\n\
          [schema/trust-policy.json](schema/trust-policy.json) is the JSON Schema, for editors.\n"
     );
+    page(introduction, schema, "Spec")
+}
+
+/// The manual page of recipes.
+pub(super) fn recipe_page(schema: &Value) -> String {
+    let introduction = "# Recipe reference\n\nGenerated from the program by `hack/update`; do not edit.\n\n\
+         A recipe is the TOML file `assay.toml` at the root of the repository.\n\
+         Unknown fields are errors.\n\
+         [schema/recipe.json](schema/recipe.json) is the JSON Schema, for editors.\n";
+    page(introduction.to_owned(), schema, "Recipe")
+}
+
+/// The fields of every object of the schema, `first` first.
+fn page(mut text: String, schema: &Value, first: &str) -> String {
     let empty = Map::new();
     let definitions = schema.get("$defs").and_then(Value::as_object).unwrap_or(&empty);
     let mut names: Vec<&String> = definitions.keys().collect();
-    names.sort_by_key(|name| (*name != "Spec", name.as_str()));
+    names.sort_by_key(|name| (*name != first, name.as_str()));
     for name in names {
         if let Some(definition) = definitions.get(name) {
-            let title = if name == "Spec" { "spec" } else { name };
-            let _ = write!(text, "\n## {title}\n\n");
+            let _ = write!(text, "\n## {name}\n\n");
             section(&mut text, definition);
         }
     }
@@ -67,7 +104,12 @@ fn section(text: &mut String, definition: &Value) {
         text.push_str("| field | type | needed | means |\n|---|---|---|---|\n");
         for (name, field) in fields {
             let needed = if required.contains(&name.as_str()) { "yes" } else { "" };
-            let _ = writeln!(text, "| `{name}` | {} | {needed} | {} |", cell(&kind(field)), cell(described(field).unwrap_or_default()));
+            let _ = writeln!(
+                text,
+                "| `{name}` | {} | {needed} | {} |",
+                cell(&kind(field)),
+                cell(described(field).unwrap_or_default())
+            );
         }
         return;
     }
@@ -103,7 +145,8 @@ fn kind(schema: &Value) -> String {
         return values.iter().map(|value| format!("`{}`", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(", ");
     }
     if let Some(choices) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
-        let kinds: Vec<String> = choices.iter().filter(|choice| choice.get("type") != Some(&Value::from("null"))).map(kind).collect();
+        let kinds: Vec<String> =
+            choices.iter().filter(|choice| choice.get("type") != Some(&Value::from("null"))).map(kind).collect();
         return kinds.join(" or ");
     }
     let single = |name: &str| match name {
@@ -115,7 +158,9 @@ fn kind(schema: &Value) -> String {
             }
             _ => "object".to_owned(),
         },
-        "string" => schema.get("format").and_then(Value::as_str).map_or_else(|| "text".to_owned(), |format| format!("text ({format})")),
+        "string" => {
+            schema.get("format").and_then(Value::as_str).map_or_else(|| "text".to_owned(), |format| format!("text ({format})"))
+        }
         "integer" => "whole number".to_owned(),
         other => other.to_owned(),
     };
@@ -133,21 +178,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_of_the_policy_has_a_description() {
-        let schema = schema().unwrap();
-        for (name, definition) in schema["$defs"].as_object().unwrap() {
-            for (field, value) in definition["properties"].as_object().into_iter().flatten() {
-                assert!(described(value).is_some(), "{name}.{field} has no description");
+    fn every_field_has_a_description() {
+        for schema in [policy().unwrap(), recipe().unwrap()] {
+            for (name, definition) in schema["$defs"].as_object().unwrap() {
+                for (field, value) in definition["properties"].as_object().into_iter().flatten() {
+                    assert!(described(value).is_some(), "{name}.{field} has no description");
+                }
             }
         }
     }
 
     #[test]
-    fn the_page_knows_all_sections_it_links_to() {
-        let page = page(&schema().unwrap());
-        for target in page.split("](#").skip(1).filter_map(|rest| rest.split(')').next()) {
-            assert!(page.to_lowercase().contains(&format!("\n## {target}\n")), "{target}");
+    fn the_pages_know_all_sections_they_link_to() {
+        for page in [policy_page(&policy().unwrap()), recipe_page(&recipe().unwrap())] {
+            for target in page.split("](#").skip(1).filter_map(|rest| rest.split(')').next()) {
+                assert!(page.to_lowercase().contains(&format!("\n## {target}\n")), "{target}");
+            }
         }
-        assert!(page.contains("| `images` |"));
+        assert!(policy_page(&policy().unwrap()).contains("| `images` |"));
+        assert!(recipe_page(&recipe().unwrap()).contains("| `base` |"));
     }
 }
