@@ -57,6 +57,12 @@ wait_until() {
     done
 }
 
+# write_file PATH: standard input becomes the file, touched only when it differs: kube-proxy ends when its file is written.
+write_file() {
+    cat >"$1.new"
+    if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
+}
+
 kubectl() {
     "$KUBE_BIN/kubectl" --kubeconfig "$KUBECONFIG_FILE" "$@"
 }

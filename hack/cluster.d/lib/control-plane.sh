@@ -58,7 +58,7 @@ default_account_exists() {
 
 # start_registries: Debian's docker-registry has no referrers API, so clients use the fallback tag there; the other has it.
 start_registries() {
-    cat >"$STATE/conf/registry.yaml" <<YAML
+    write_file "$STATE/conf/registry.yaml" <<YAML
 version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: $STATE/registry}, delete: {enabled: true}}

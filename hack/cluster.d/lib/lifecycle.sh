@@ -23,11 +23,7 @@ cluster_up() {
     echo "$PROFILE" >"$STATE/profile"
     set_addresses "$(<"$STATE/index")"
     NODE_NAME=$NAME
-    # Kubelet and kube-proxy take a minute to trust an API server that came back: so all start again, or none.
-    if any_dead; then
-        say "some daemons died: starting all of them again"
-        stop_daemons
-    fi
+    stop_clients_of_the_dead
     network_up
     flock -u 9
     certificates
@@ -98,8 +94,9 @@ finish_full() {
     wait_until 60 "the node is Ready" node_ready
     wait_until 60 "the default service account exists" default_account_exists
     say "node is Ready"
-    wait_until 180 "Tekton's Deployments are Available" tekton_in_pods_ready
-    say "Tekton is Available"
+    renew_pods
+    wait_until 180 "Tekton's pods are ready" tekton_in_pods_ready
+    say "Tekton's pods are ready"
     wait_until 60 "Tekton's webhook answers" webhook_answers
     wait_until 60 "Triggers' webhook takes the core interceptors" apply_interceptors
     wait_until 60 "the registries answer" registries_ready
@@ -115,16 +112,23 @@ finish_api() {
     wait_until 60 "the registries answer" registries_ready
 }
 
-stop_daemons() {
-    local name first=() last=()
-    for name in $(started_names); do
-        case $name in
-        etcd | apiserver) last+=("$name") ;;
-        *) first+=("$name") ;;
-        esac
+# stop_clients_of_the_dead: what only lost itself is just started again. But kubelet, kube-proxy and controllers take a
+# minute to trust an API server that came back, and new ones take seconds; in pods they are replaced by renew_pods.
+stop_clients_of_the_dead() {
+    RENEW_PODS=false
+    dead etcd apiserver || return 0
+    say "the API server's data or process was lost: starting its clients again, too"
+    stop controller-manager scheduler kubelet proxy tekton-webhook tekton-controller tekton-events tekton-resolvers chains
+    stop apiserver
+    RENEW_PODS=true
+}
+
+renew_pods() {
+    $RENEW_PODS || return 0
+    local namespace
+    for namespace in tekton-pipelines tekton-pipelines-resolvers tekton-chains; do
+        kubectl delete pods --all -n "$namespace" --grace-period 1 --wait=false >/dev/null
     done
-    stop "${first[@]}"
-    stop "${last[@]}"
 }
 
 cluster_down() {

@@ -7,13 +7,13 @@ node_configuration() {
     mkdir -p "$STATE/conf/cni" "$RUN"
     for registry in "$REGISTRY" "$REFERRERS_REGISTRY"; do
         mkdir -p "$STATE/conf/certs.d/$registry"
-        cat >"$STATE/conf/certs.d/$registry/hosts.toml" <<TOML
+        write_file "$STATE/conf/certs.d/$registry/hosts.toml" <<TOML
 server = "http://$registry"
 [host."http://$registry"]
 capabilities = ["pull", "resolve"]
 TOML
     done
-    cat >"$STATE/conf/containerd.toml" <<TOML
+    write_file "$STATE/conf/containerd.toml" <<TOML
 version = 2
 root = "$STATE/containerd"
 state = "$RUN/containerd"
@@ -38,13 +38,13 @@ runtime_type = "io.containerd.runc.v2"
 BinaryName = "$DEBIAN/usr/sbin/runc"
 SystemdCgroup = false
 TOML
-    cat >"$STATE/conf/cni/10-assay.conflist" <<JSON
+    write_file "$STATE/conf/cni/10-assay.conflist" <<JSON
 {"cniVersion": "1.0.0", "name": "assay", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "ipMasq": false, "hairpinMode": true,
    "ipam": {"type": "host-local", "dataDir": "$RUN/cni", "ranges": [[{"subnet": "$PODS.0/24"}]]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
 JSON
-    cat >"$STATE/conf/kubelet.yaml" <<YAML
+    write_file "$STATE/conf/kubelet.yaml" <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failCgroupV1: false
@@ -73,7 +73,7 @@ evictionHard: {memory.available: 100Mi, nodefs.available: 1Gi, imagefs.available
 serializeImagePulls: false
 maxPods: 100
 YAML
-    cat >"$STATE/conf/kube-proxy.yaml" <<YAML
+    write_file "$STATE/conf/kube-proxy.yaml" <<YAML
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables

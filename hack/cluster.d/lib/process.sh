@@ -55,11 +55,11 @@ started_names() {
     ls "$STATE/pids"
 }
 
-# any_dead: a daemon that was started is gone.
-any_dead() {
+# dead NAME...: one of them was started and is gone.
+dead() {
     local name
-    for name in $(started_names); do
-        alive "$name" || return 0
+    for name in "$@"; do
+        [[ ! -e $STATE/pids/$name ]] || alive "$name" || return 0
     done
     return 1
 }

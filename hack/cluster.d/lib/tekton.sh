@@ -100,10 +100,14 @@ spec: {steps: [{name: probe, image: probe, command: [probe]}]}
 YAML
 }
 
+# tekton_in_pods_ready: by the pods themselves, since a Deployment's status lags behind pods that were just replaced.
 tekton_in_pods_ready() {
-    kubectl wait deployment --all -n tekton-pipelines --for condition=Available --timeout=1s &&
-        kubectl wait deployment --all -n tekton-pipelines-resolvers --for condition=Available --timeout=1s &&
-        kubectl wait deployment --all -n tekton-chains --for condition=Available --timeout=1s
+    kubectl get deployments,pods -A -o json | jq -e '
+        [.items[] | select(.metadata.namespace | startswith("tekton-"))] |
+        ([.[] | select(.kind == "Deployment")] | length) as $wanted |
+        [.[] | select(.kind == "Pod")] |
+        length == $wanted and $wanted > 0 and all(.[];
+            .metadata.deletionTimestamp == null and any(.status.conditions[]?; .type == "Ready" and .status == "True"))'
 }
 
 # The webhook of Triggers, too, must answer before its own objects can be created.
