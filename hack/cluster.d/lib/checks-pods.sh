@@ -95,3 +95,10 @@ referrers_are_listed() {
     expect "answer of docker-registry" 404 "$(curl -s -o /dev/null -w '%{http_code}' \
         "http://$ASSAY_REGISTRY/v2/$NAMESPACE/busybox/referrers/sha256:$(printf %064d 0)")"
 }
+
+registries_answer() {
+    local registry
+    for registry in "$ASSAY_REGISTRY" "$ASSAY_REFERRERS_REGISTRY"; do
+        curl -sf -m 5 "http://$registry/v2/"
+    done
+}

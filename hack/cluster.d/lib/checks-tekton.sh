@@ -71,10 +71,59 @@ YAML
     until_true 60 kubectl get customrun -n "$NAMESPACE" custom-gate -o name
     expect "resolved parameter" "hello world" \
         "$(kubectl get customrun -n "$NAMESPACE" custom-gate -o 'jsonpath={.spec.params[0].value}')"
-    kubectl patch customrun -n "$NAMESPACE" custom-gate --subresource status --type merge -p '{"status": {
+    end_custom_run custom-gate
+    succeeded pipelinerun/custom
+}
+
+# end_custom_run NAME: what its controller does when it is done.
+end_custom_run() {
+    kubectl patch customrun -n "$NAMESPACE" "$1" --subresource status --type merge -p '{"status": {
         "conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
         "results": [{"name": "verdict", "value": "fine"}]}}'
-    succeeded pipelinerun/custom
+}
+
+# Without a node: the run of a custom task alone, from creation to the end of its PipelineRun.
+custom_run_without_pods() {
+    create <<'YAML'
+apiVersion: tekton.dev/v1
+kind: PipelineRun
+metadata: {name: alone}
+spec:
+  params: [{name: word, value: hello}]
+  pipelineSpec:
+    params: [{name: word}]
+    tasks:
+    - name: gate
+      taskRef: {apiVersion: check.assay.dev/v1, kind: Played, name: any}
+      params: [{name: text, value: "$(params.word) world"}]
+YAML
+    until_true 60 kubectl get customrun -n "$NAMESPACE" alone-gate -o name
+    expect "resolved parameter" "hello world" \
+        "$(kubectl get customrun -n "$NAMESPACE" alone-gate -o 'jsonpath={.spec.params[0].value}')"
+    end_custom_run alone-gate
+    succeeded pipelinerun/alone
+}
+
+# The pod of a TaskRun, which no node takes, is ended by hand: results come from its containers' termination messages.
+task_run_without_pods() {
+    create <<'YAML'
+apiVersion: tekton.dev/v1
+kind: TaskRun
+metadata: {name: played}
+spec: {taskSpec: {results: [{name: sum}], steps: [{name: s, image: "any:1", command: [any]}]}}
+YAML
+    until_true 60 kubectl get pod -n "$NAMESPACE" played-pod -o name
+    local now message
+    now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+    message=$(jq -cn '[{key: "sum", value: "42", type: 1}]')
+    jq -n --arg now "$now" --arg message "$message" '{status: {phase: "Succeeded", containerStatuses: [{
+        name: "step-s", image: "any:1", imageID: ("any@sha256:" + ("0" * 64)), ready: false, restartCount: 0,
+        state: {terminated: {exitCode: 0, reason: "Completed", startedAt: $now, finishedAt: $now, message: $message}}}]}}' >"$work/status.json"
+    kubectl patch pod -n "$NAMESPACE" played-pod --subresource status --type merge --patch-file "$work/status.json"
+    succeeded taskrun/played
+    expect result 42 "$(kubectl get taskrun -n "$NAMESPACE" played -o 'jsonpath={.status.results[0].value}')"
+    until_true 60 is_signed taskrun/played
+    expect "Chains' word" true "$(signed_word taskrun/played)"
 }
 
 resolved_task() {
