@@ -23,6 +23,8 @@ mod nuget;
 mod pipfile;
 mod pnpm;
 mod poetry;
+#[cfg(test)]
+mod properties;
 mod requirements;
 mod uv;
 mod xml;

@@ -140,10 +140,21 @@ fn document(path: &str, lock: &Lock, inventory: &mut Inventory) -> Result<(), Lo
     let at_top = [(&lock.dependencies, true), (&lock.optional_dependencies, true), (&lock.dev_dependencies, false)];
     for groups in of_importers.chain([at_top]) {
         for (group, is_needed) in groups {
-            for purl in group.iter().filter_map(|(name, wanted)| resolve(name, wanted.version(), &purls)) {
+            for (name, wanted) in group {
+                let purl = match resolve(name, wanted.version(), &purls) {
+                    Some(purl) => purl.clone(),
+                    None => match unlisted(path, name, wanted.version(), major) {
+                        Some(package) => {
+                            let purl = package.purl.clone();
+                            inventory.add(package);
+                            purl
+                        }
+                        None => continue,
+                    },
+                };
                 inventory.add_direct(purl.clone());
                 if is_needed {
-                    needed.insert(purl.clone());
+                    needed.insert(purl);
                 }
             }
         }
@@ -164,6 +175,18 @@ fn resolve<'a>(name: &str, version: &str, purls: &'a HashMap<&str, String>) -> O
         .or_else(|| purls.get(format!("{name}@{version}").as_str()))
         .or_else(|| purls.get(format!("/{name}@{version}").as_str()))
         .or_else(|| purls.get(format!("/{name}/{version}").as_str()))
+}
+
+/// A dependency of the project that `packages` does not list: name and version are all that is known.
+fn unlisted(path: &str, name: &str, version: &str, major: u32) -> Option<Package> {
+    let version = without_peers(version, major);
+    if !version.starts_with(|letter: char| letter.is_ascii_digit()) {
+        return None;
+    }
+    let purl = npm::purl(name, Some(version), None).to_string();
+    let mut package = Package::new(Ecosystem::Npm, name, Some(version), purl);
+    package.found_in.insert(path.to_owned());
+    Some(package)
 }
 
 fn without_peers(key: &str, major: u32) -> &str {
@@ -298,6 +321,7 @@ importers:
       alias: {specifier: 'npm:b@2', version: /b@2.0.0}
   packages/x:
     dependencies:
+      unlisted: {specifier: ^7, version: 7.0.0}
       y: {specifier: 'workspace:*', version: link:../y}
 packages:
   /a@1.0.0(b@2.0.0)(@s/c@3.0.0):
@@ -308,9 +332,17 @@ packages:
 "#,
         )
         .unwrap();
-        assert_eq!(purls(&found), [("pkg:npm/%40s/c@3.0.0", true), ("pkg:npm/a@1.0.0", false), ("pkg:npm/b@2.0.0", false)]);
+        assert_eq!(
+            purls(&found),
+            [
+                ("pkg:npm/%40s/c@3.0.0", true),
+                ("pkg:npm/a@1.0.0", false),
+                ("pkg:npm/b@2.0.0", false),
+                ("pkg:npm/unlisted@7.0.0", false)
+            ]
+        );
         assert_eq!(edges(&found, "pkg:npm/a@1.0.0"), ["pkg:npm/%40s/c@3.0.0", "pkg:npm/b@2.0.0"]);
-        assert_eq!(found.direct().collect::<Vec<_>>(), ["pkg:npm/a@1.0.0", "pkg:npm/b@2.0.0"]);
+        assert_eq!(found.direct().collect::<Vec<_>>(), ["pkg:npm/a@1.0.0", "pkg:npm/b@2.0.0", "pkg:npm/unlisted@7.0.0"]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) fn parse(path: &str, text: &str) -> Result<Inventory, LockfileError> 
 
 fn add(path: &str, entry: &Entry, inventory: &mut Inventory) -> String {
     let request = entry.requests.first().map_or("", String::as_str);
-    let name = package_name(request);
+    let name = served_name(&entry.resolved).unwrap_or_else(|| package_name(request));
     let (url, fragment) = entry.resolved.split_once('#').unwrap_or((&entry.resolved, ""));
     // A registry's fragment is the SHA-1 of the archive, git's the commit; an archive of a git host has a commit there too.
     let archive = url.ends_with(".tgz");
@@ -79,6 +79,17 @@ fn add(path: &str, entry: &Entry, inventory: &mut Inventory) -> String {
     }
     inventory.add(package);
     purl
+}
+
+/// The package a registry's address serves, `…/NAME/-/FILE.tgz`: what is installed, whatever the request calls it.
+fn served_name(resolved: &str) -> Option<&str> {
+    let (path, _) = resolved.strip_prefix("https://")?.split_once("/-/")?;
+    let (before, name) = path.rsplit_once('/')?;
+    let scope_at = before.rfind('/').map_or(0, |at| at + 1);
+    let scoped = before.get(scope_at..).is_some_and(|scope| scope.starts_with('@'));
+    let name = if scoped { path.get(scope_at..)? } else { name };
+    // A scope may be written percent-encoded; the request's spelling is better then.
+    (!name.is_empty() && !name.contains('%')).then_some(name)
 }
 
 /// The package a request asks for: `NAME@RANGE`, or `ALIAS@npm:NAME@RANGE`.
@@ -191,6 +202,10 @@ mod tests {
 alias@npm:real@^3, c@^3:
   version "3.0.0"
 
+renamed@^5:
+  version "5.0.0"
+  resolved "https://registry.yarnpkg.com/@s/fork/-/fork-5.0.0.tgz#da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
 d@git+https://e.org/d.git:
   version "4.0.0"
   resolved "git+https://e.org/d.git#0123"
@@ -203,6 +218,7 @@ d@git+https://e.org/d.git:
             found.packages().map(|package| package.purl.as_str()).collect::<Vec<_>>(),
             [
                 "pkg:npm/%40s/a@1.1.0",
+                "pkg:npm/%40s/fork@5.0.0",
                 "pkg:npm/b@2.0.0",
                 "pkg:npm/d@4.0.0?vcs_url=git%2Bhttps:%2F%2Fe.org%2Fd.git%400123",
                 "pkg:npm/real@3.0.0"

@@ -3,8 +3,10 @@
 //! Source: The Software Package Data Exchange (SPDX) Specification 2.3, and its JSON schema.
 
 pub mod dependencies;
+pub mod merge;
 pub mod model;
 pub mod source;
+pub mod tag_value;
 pub mod validate;
 
 pub use model::{
