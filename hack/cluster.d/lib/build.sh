@@ -35,13 +35,19 @@ build_component() {
         flock 8
         [[ -e $folder ]] && exit 0
         say "building $component (once per machine and version)"
-        work=$(mktemp -d "$CACHE/tmp/$component.XXXXXX")
+        work=$(work_folder "$component")
         trap 'rm -rf "$work"' EXIT
         compile_component "$component" "$work"
         mv -T "$work" "$folder"
         say "built $component: $(du -sm "$folder" | cut -f1) MB"
     ) 8>"$CACHE/tmp/$component.lock"
     [[ -e $folder ]] || die "building $component failed"
+}
+
+# work_folder NAME: a new folder on the cache's disk; what killed runs left under that name goes. The caller holds NAME's lock.
+work_folder() {
+    find "$CACHE/tmp" -mindepth 1 -maxdepth 1 -type d -name "$1.??????" -exec rm -rf {} +
+    mktemp -d "$CACHE/tmp/$1.XXXXXX"
 }
 
 compile_component() {
@@ -102,7 +108,7 @@ ensure_debian() {
             flock 8
             [[ -e $folder ]] && exit 0
             say "fetching Debian packages: $set"
-            work=$(mktemp -d "$CACHE/tmp/debian.XXXXXX")
+            work=$(work_folder debian)
             trap 'rm -rf "$work"' EXIT
             mkdir "$work/debs" "$work/root"
             fetch_debs "$set" "$work/debs"

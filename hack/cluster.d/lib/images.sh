@@ -19,7 +19,7 @@ ensure_images() {
         flock 8
         [[ -e $IMAGES ]] && exit 0
         say "making images"
-        work=$(mktemp -d "$CACHE/tmp/images.XXXXXX")
+        work=$(work_folder images)
         trap 'rm -rf "$work"' EXIT
         mkdir "$work/layout"
         make_images "$work" >"$work/layout/names"
@@ -100,7 +100,7 @@ ensure_image_store() {
         flock 8
         [[ -e $IMAGE_STORE ]] && exit 0
         say "unpacking images"
-        work=$(mktemp -d "$CACHE/tmp/store.XXXXXX")
+        work=$(work_folder store)
         sockets=$(mktemp -d /run/assay-store.XXXXXX)
         trap 'kill "$daemon" 2>/dev/null || true; wait; rm -rf "$work" "$sockets"' EXIT
         cat >"$work/config.toml" <<TOML
@@ -119,7 +119,7 @@ TOML
         kill "$daemon"
         wait "$daemon" || true
         mv -T "$work/root" "$IMAGE_STORE"
-    ) 8>"$CACHE/tmp/stores.lock"
+    ) 8>"$CACHE/tmp/store.lock"
     [[ -e $IMAGE_STORE ]] || die "unpacking images failed"
 }
 
