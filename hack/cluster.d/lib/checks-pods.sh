@@ -87,6 +87,24 @@ YAML
     done
 }
 
+# The program in the image makes an image itself, which is as good a proof that it ran as any.
+archive_is_loaded() {
+    "$ASSAY_TOOLBOX" image -layout "$work/loaded" -name "localhost/$NAMESPACE/loaded:1" "$ASSAY_TOOLBOX=/toolbox"
+    tar -C "$work/loaded" -cf "$work/loaded.tar" oci-layout index.json blobs
+    "$CLUSTER" load --name "$name" "$work/loaded.tar"
+    create <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: loaded}
+spec:
+  restartPolicy: Never
+  containers: [{name: main, image: "localhost/$NAMESPACE/loaded:1", command: [/toolbox, image, -layout, /made, -name, "made:1"]}]
+YAML
+    until_true 60 phase loaded Succeeded
+    # Chains reads digests from the names of images, and an imported image has none of its own.
+    kubectl get pod -n "$NAMESPACE" loaded -o 'jsonpath={.status.containerStatuses[0].imageID}' | grep -q '@sha256:'
+}
+
 referrers_are_listed() {
     local type
     type=$(curl -sf -o /dev/null -w '%{http_code} %{content_type}' \

@@ -14,6 +14,7 @@ run_checks() {
     check "names resolve, services are reached" names_and_services
     check "pods cannot leave the machine" no_way_out
     check "images are pulled from both registries" image_is_pulled
+    check "an image archive is loaded and runs" archive_is_loaded
     check "one registry has the referrers API" referrers_are_listed
     check "Tekton's webhook validates and defaults" webhook_refuses_and_defaults
     check "TaskRun: script, result, workspace" task_run

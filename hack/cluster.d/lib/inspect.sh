@@ -33,6 +33,7 @@ export ASSAY_CLUSTER_NODE='$NODE_IP'
 export ASSAY_CLUSTER_ISSUER='$API'
 export ASSAY_CLUSTER_CA='$STATE/pki/ca.crt'
 export ASSAY_CLUSTER_KUBECTL='$KUBE_BIN/kubectl'
+export ASSAY_TOOLBOX='$TOOLBOX_BIN/toolbox'
 export ASSAY_REGISTRY='$REGISTRY'
 export ASSAY_REFERRERS_REGISTRY='$REFERRERS_REGISTRY'
 export ASSAY_GIT_FOLDER='$STATE/git'
@@ -146,7 +147,7 @@ collect() {
 # existing_cluster: KUBECONFIG names it; what it lacks is said, not installed.
 existing_cluster() {
     local kubectl
-    kubectl=$(command -v kubectl) || die "kubectl is needed to use the cluster of KUBECONFIG"
+    kubectl=$(type -P kubectl) || die "kubectl is needed to use the cluster of KUBECONFIG"
     "$kubectl" get --raw /readyz >/dev/null || die "the cluster of KUBECONFIG=$KUBECONFIG does not answer"
     local group
     for group in tekton.dev triggers.tekton.dev; do

@@ -4,7 +4,7 @@
 kind_up() {
     local program version
     for program in kind kubectl docker; do
-        command -v "$program" >/dev/null || die "'--kind' needs $program"
+        type -P "$program" >/dev/null || die "'--kind' needs $program"
     done
     version=$(awk '$1 == "k8s.io/kubernetes" || $2 == "k8s.io/kubernetes" { print $NF; exit }' "$HERE/kube/go.mod")
     if ! kind get clusters 2>/dev/null | grep -qx "assay-$NAME"; then
@@ -36,6 +36,6 @@ kind_apply() {
 }
 
 kind_down() {
-    command -v kind >/dev/null || die "'--kind' needs kind"
+    type -P kind >/dev/null || die "'--kind' needs kind"
     kind delete cluster --name "assay-$NAME"
 }
