@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{completions, keygen, man, reference, sign, verify, version};
+use crate::commands::{completions, keygen, man, policy, reference, replay, sign, verify, version};
 use crate::config;
 use crate::context::Context;
 use crate::exit::{Failure, OrFail as _};
@@ -54,7 +54,9 @@ enum Command {
     Completions(completions::Args),
     Keygen(keygen::Args),
     Man(man::Args),
+    Policy(policy::Args),
     Reference(reference::Args),
+    Replay(Box<replay::Args>),
     Sign(sign::Args),
     Verify(verify::Args),
     Version(version::Args),
@@ -66,7 +68,9 @@ impl Command {
             Self::Completions(args) => completions::run(&args),
             Self::Keygen(args) => keygen::run(&args, context),
             Self::Man(args) => man::run(&args),
+            Self::Policy(args) => policy::run(&args, context),
             Self::Reference(args) => reference::run(&args),
+            Self::Replay(args) => replay::run(&args, context),
             Self::Sign(args) => sign::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),
             Self::Version(args) => version::run(&args, context),

@@ -8,6 +8,7 @@ mod exit;
 mod input;
 mod logging;
 mod output;
+mod page;
 mod progress;
 mod reference;
 mod signing;

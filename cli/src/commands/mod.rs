@@ -5,7 +5,9 @@
 pub(crate) mod completions;
 pub(crate) mod keygen;
 pub(crate) mod man;
+pub(crate) mod policy;
 pub(crate) mod reference;
+pub(crate) mod replay;
 pub(crate) mod sign;
 pub(crate) mod verify;
 pub(crate) mod version;
