@@ -14,6 +14,7 @@ pub mod digest;
 pub mod dsse;
 pub mod edge;
 pub mod evidence;
+pub mod gate;
 pub mod git;
 pub mod json;
 pub mod limits;

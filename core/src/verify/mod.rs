@@ -27,11 +27,14 @@ use std::collections::BTreeSet;
 
 use crate::digest::{Digest, GitOid};
 use crate::edge::{Edge, EdgeState, Finding};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, SignatureDocument};
+use crate::git::RepositoryUrl;
 use crate::policy::Policy;
+use crate::policy::types::{Authority, Sources};
 use crate::provenance::{BuildFacts, Refusal};
 use crate::reason::Reason;
 use crate::signature::TrustRoot;
+use crate::spdx::source::RefName;
 use crate::time::Timestamp;
 use crate::verdict::{Used, Verdict};
 
@@ -216,6 +219,22 @@ impl Chain<'_> {
     fn used(&mut self, kind: &'static str, digest: Digest, signed_by: Vec<String>, facts: Vec<(String, String)>) {
         self.used.push(Used { kind, digest, signed_by, facts });
     }
+}
+
+/// E2 as the gate judges it, before anything was revoked or admitted.
+pub(crate) fn authors(
+    sbom: &[u8],
+    signatures: &[SignatureDocument],
+    authors: &Authority,
+    trust_root: Option<&TrustRoot>,
+    at: Timestamp,
+) -> (Finding, Vec<String>) {
+    source::judge_authors(sbom, signatures, authors, trust_root, &revocation::Standing::default(), at)
+}
+
+/// Whether the policy allows sources from this repository and ref.
+pub(crate) fn allowed_place(sources: &Sources, url: &RepositoryUrl, reference: &RefName) -> Result<(), Box<Finding>> {
+    source::allowed_place(sources, url, reference)
 }
 
 /// The edges a policy asks for.

@@ -1,13 +1,16 @@
 //! E1 and E2: the commit's tree is what the developer SBOM describes, at this place in history, and the right people signed that.
 
+use super::revocation::Standing;
 use super::{Chain, signers};
 use crate::digest::Digest;
 use crate::edge::{Edge, Finding};
+use crate::evidence::SignatureDocument;
 use crate::git::RepositoryUrl;
 use crate::limits;
-use crate::policy::types::{Binding, Sources};
+use crate::policy::types::{Authority, Binding, Sources};
 use crate::reason::Reason;
-use crate::spdx::source::{Replay, SourceError, replay};
+use crate::signature::TrustRoot;
+use crate::spdx::source::{RefName, Replay, SourceError, replay};
 use crate::time::Timestamp;
 
 /// What is known of the source, for the other edges.
@@ -35,16 +38,7 @@ pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Source {
         let found = format!("{} sources, none of them", evidence.sources.len());
         return broken(Finding::refused(Edge::E1, Reason::SourceMissing, format!("source SBOM {digest}"), found));
     };
-    let signed =
-        signers::of_document(&source.sbom, &source.signatures, &authors.identities, chain.state.trust_root, chain.revoked, at);
-    let names = authors.identities.iter().map(|identity| identity.name.as_str()).collect::<Vec<_>>().join(", ");
-    let expected = format!("{} distinct of {names}", authors.threshold);
-    let e2 = if signed.names.len() < usize::from(authors.threshold) {
-        Finding::refused(Edge::E2, Reason::TooFewSignatures, expected, signed.describe())
-    } else {
-        Finding::ok(Edge::E2, expected, signed.describe())
-    };
-    let names: Vec<String> = signed.names.into_iter().collect();
+    let (e2, names) = judge_authors(&source.sbom, &source.signatures, authors, chain.state.trust_root, chain.revoked, at);
     match read(chain, source) {
         Err(e1) => {
             chain.used("source SBOM", digest, names, Vec::new());
@@ -66,6 +60,38 @@ pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Source {
             Source { findings: vec![e1, e2], known: Some(known) }
         }
     }
+}
+
+/// E2: enough distinct people of the policy signed these bytes; and who did.
+pub(super) fn judge_authors(
+    sbom: &[u8],
+    signatures: &[SignatureDocument],
+    authors: &Authority,
+    trust_root: Option<&TrustRoot>,
+    revoked: &Standing,
+    at: Timestamp,
+) -> (Finding, Vec<String>) {
+    let signed = signers::of_document(sbom, signatures, &authors.identities, trust_root, revoked, at);
+    let names = authors.identities.iter().map(|identity| identity.name.as_str()).collect::<Vec<_>>().join(", ");
+    let expected = format!("{} distinct of {names}", authors.threshold);
+    let finding = if signed.names.len() < usize::from(authors.threshold) {
+        Finding::refused(Edge::E2, Reason::TooFewSignatures, expected, signed.describe())
+    } else {
+        Finding::ok(Edge::E2, expected, signed.describe())
+    };
+    (finding, signed.names.into_iter().collect())
+}
+
+/// Whether the policy allows sources from this repository and ref.
+pub(super) fn allowed_place(sources: &Sources, url: &RepositoryUrl, reference: &RefName) -> Result<(), Box<Finding>> {
+    if !sources.repositories.iter().any(|written| same_repository(written, url)) {
+        return Err(refused(Reason::RepositoryNotAllowed, sources.repositories.join(" or "), url.as_str()));
+    }
+    if !sources.refs.iter().any(|pattern| pattern.matches(reference.as_str())) {
+        let patterns: Vec<String> = sources.refs.iter().map(ToString::to_string).collect();
+        return Err(refused(Reason::RefNotAllowed, patterns.join(" or "), reference.as_str()));
+    }
+    Ok(())
 }
 
 fn broken(e1: Finding) -> Source {
@@ -99,13 +125,7 @@ pub(super) fn same_repository(written: &str, url: &RepositoryUrl) -> bool {
 /// The place the author signed for is one the policy allows, and the tree is what the builder fetched.
 fn place(chain: &Chain<'_>, sources: &Sources, known: &Replay) -> Result<Finding, Box<Finding>> {
     let facts = &known.facts;
-    if !sources.repositories.iter().any(|url| same_repository(url, &facts.url)) {
-        return Err(refused(Reason::RepositoryNotAllowed, sources.repositories.join(" or "), facts.url.as_str()));
-    }
-    if !sources.refs.iter().any(|pattern| pattern.matches(facts.reference.as_str())) {
-        let patterns: Vec<String> = sources.refs.iter().map(ToString::to_string).collect();
-        return Err(refused(Reason::RefNotAllowed, patterns.join(" or "), facts.reference.as_str()));
-    }
+    allowed_place(sources, &facts.url, &facts.reference)?;
     if facts.tree_digest != chain.facts.tree_digest {
         return Err(refused(Reason::TreeDigestMismatch, facts.tree_digest.to_string(), chain.facts.tree_digest.to_string()));
     }
