@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{completions, keygen, man, policy, reference, replay, sign, verify, version};
+use crate::commands::{completions, hook, keygen, man, policy, reference, replay, sbom, sign, verify, version};
 use crate::config;
 use crate::context::Context;
 use crate::exit::{Failure, OrFail as _};
@@ -52,11 +52,13 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completions(completions::Args),
+    Hook(hook::Args),
     Keygen(keygen::Args),
     Man(man::Args),
     Policy(policy::Args),
     Reference(reference::Args),
     Replay(Box<replay::Args>),
+    Sbom(sbom::Args),
     Sign(sign::Args),
     Verify(verify::Args),
     Version(version::Args),
@@ -66,11 +68,13 @@ impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Completions(args) => completions::run(&args),
+            Self::Hook(args) => hook::run(&args, context),
             Self::Keygen(args) => keygen::run(&args, context),
             Self::Man(args) => man::run(&args),
             Self::Policy(args) => policy::run(&args, context),
             Self::Reference(args) => reference::run(&args),
             Self::Replay(args) => replay::run(&args, context),
+            Self::Sbom(args) => sbom::run(&args, context),
             Self::Sign(args) => sign::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),
             Self::Version(args) => version::run(&args, context),

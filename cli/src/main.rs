@@ -12,6 +12,7 @@ mod page;
 mod progress;
 mod reference;
 mod signing;
+mod source;
 
 fn main() -> std::process::ExitCode {
     let (format, outcome) = cli::run(std::env::args_os());

@@ -41,6 +41,14 @@ impl Repository {
         let options = Options::default();
         for entry in index.entries() {
             let name = entry.path(&index).as_bytes();
+            // A conflict in the carrier resolves itself: whoever merges makes the SBOM anew.
+            if tree::is_in_evidence_folder(name) {
+                if entry.mode != IndexMode::FILE || !tree::is_evidence(name) {
+                    let source = TreeListError::NotEvidence { path: path::encode(name) };
+                    return Err(GitError::List { source });
+                }
+                continue;
+            }
             if entry.stage() != Stage::Unconflicted {
                 return Err(GitError::Unmerged { path: path::encode(name) });
             }
@@ -63,13 +71,6 @@ impl Repository {
                     continue;
                 }
             };
-            if tree::is_in_evidence_folder(name) {
-                if mode != Mode::Regular || !tree::is_evidence(name) {
-                    let source = TreeListError::NotEvidence { path: path::encode(name) };
-                    return Err(GitError::List { source });
-                }
-                continue;
-            }
             attributes |= name == b".gitattributes" || name.ends_with(b"/.gitattributes");
             if let Some(content) = cache.find(&oid) {
                 entries.push(Entry { path: name.to_vec(), mode, oid, content });

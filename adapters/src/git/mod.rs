@@ -10,6 +10,7 @@ mod history;
 mod index;
 mod notes;
 mod read;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -300,6 +301,19 @@ impl Repository {
             Err(source) => return Err(GitError::Io { path, source }),
         }
         Ok(parents)
+    }
+
+    /// The folder git runs hooks from: `core.hooksPath`, or `hooks` in the folder all worktrees share.
+    ///
+    /// # Errors
+    /// [`GitError::Git`] for a path that cannot be read.
+    pub fn hooks_folder(&self) -> Result<PathBuf, GitError> {
+        let config = self.repo.config_snapshot();
+        match config.trusted_path("core.hooksPath") {
+            Ok(None) => Ok(self.common_dir().join("hooks")),
+            Ok(Some(path)) => Ok(self.workdir().unwrap_or(self.git_dir()).join(path)),
+            Err(source) => Err(GitError::Git { operation: "read core.hooksPath", source }),
+        }
     }
 
     fn oid(&self, id: &gix::oid) -> Result<GitOid, GitError> {

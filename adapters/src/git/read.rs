@@ -1,8 +1,10 @@
 //! Objects, and whole trees with every blob hashed, on all cores.
 
+use std::collections::BTreeMap;
+
 use assay_core::digest::GitOid;
 use assay_core::git::{Mode, tree as tree_object};
-use assay_core::tree::{Content, Entry, SourceTree};
+use assay_core::tree::{Content, EVIDENCE_FOLDER, Entry, SourceTree};
 use rayon::prelude::*;
 
 use super::{ContentCache, GitError, Repository, TREE_ENTRIES, object_id};
@@ -72,6 +74,26 @@ impl Repository {
     pub fn commit_tree_cached(&self, tree: &GitOid, cache: &mut ContentCache) -> Result<SourceTree, GitError> {
         let listed = self.list(tree)?;
         self.hash(listed, Some(cache))
+    }
+
+    /// What the root's `.assay/` of a commit holds, by path; nothing else of the tree is read.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn carried(&self, commit: &GitOid) -> Result<BTreeMap<String, Vec<u8>>, GitError> {
+        let mut files = BTreeMap::new();
+        let root = self.commit(commit)?.commit.tree;
+        let content = self.object(&root, "tree")?;
+        let entries = tree_object::parse(&content, self.format()).map_err(|source| GitError::Tree { id: root, source })?;
+        let folder = EVIDENCE_FOLDER.as_bytes();
+        let Some(found) = entries.iter().find(|entry| entry.is_directory() && folder.strip_suffix(b"/") == Some(&entry.name))
+        else {
+            return Ok(files);
+        };
+        for Listed { path, oid, .. } in self.sparse(folder, &found.oid)? {
+            files.insert(String::from_utf8_lossy(&path).into_owned(), self.object(&oid, "blob")?);
+        }
+        Ok(files)
     }
 
     pub(super) fn sparse(&self, prefix: &[u8], tree: &GitOid) -> Result<Vec<Listed>, GitError> {

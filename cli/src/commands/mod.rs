@@ -3,11 +3,15 @@
 //! CONTRIBUTING.md says how a command is added.
 
 pub(crate) mod completions;
+pub(crate) mod hook;
 pub(crate) mod keygen;
 pub(crate) mod man;
 pub(crate) mod policy;
 pub(crate) mod reference;
 pub(crate) mod replay;
+pub(crate) mod sbom;
+pub(crate) mod sbom_source;
 pub(crate) mod sign;
 pub(crate) mod verify;
+pub(crate) mod verify_source;
 pub(crate) mod version;

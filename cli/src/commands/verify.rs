@@ -1,4 +1,4 @@
-//! `assay verify`: whether a signature holds, and whose it is.
+//! `assay verify`: whether a commit is what its author vouched for, or whether a signature holds, and whose it is.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,24 @@ use assay_core::time::Timestamp;
 use serde::Serialize;
 
 use crate::commands::sign::predicate_type;
+use crate::commands::verify_source;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::input;
 use crate::output::{Report, Table};
 use crate::signing::Signers;
 
-/// Verify a signature over a file, or an attestation about it
+/// Verify a commit against its source SBOM, a signature over a file, or an attestation about it
 ///
-/// The file is given by path, or by its digest if the bundle holds an attestation.
+/// Without --blob, compares the commit's tree with its signed source SBOM, file by file, and its place in history; ends with 11 and
+/// lists every path that differs, or with 12 if the people named did not sign.
+/// With --blob, the file is given by path, or by its digest if the bundle holds an attestation.
 /// Ends with 12 if the signature does not hold, or is nobody's who was named.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
+  assay verify --key assay.pub
+  assay verify --commit v1.2 --allowed-signers allowed_signers --threshold 2
   assay verify --blob release.tar --bundle release.tar.sigstore.json --key assay.pub
   assay verify --blob release.tar --signature release.tar.sig --key cosign.pub
   assay verify --blob release.tar --signature release.tar.sshsig --allowed-signers allowed_signers
@@ -33,12 +38,14 @@ Examples:
 pub(crate) struct Args {
     /// The file the signature is over, or the digest an attestation is about
     #[arg(long, value_name = "FILE|sha256:HEX")]
-    blob: String,
+    blob: Option<String>,
+    #[command(flatten)]
+    source: verify_source::Args,
     /// Sigstore bundle, or bare DSSE envelope
-    #[arg(long, value_name = "FILE", required_unless_present = "signature")]
+    #[arg(long, value_name = "FILE", requires = "blob")]
     bundle: Option<PathBuf>,
     /// Detached or SSH signature
-    #[arg(long, value_name = "FILE", conflicts_with = "bundle")]
+    #[arg(long, value_name = "FILE", conflicts_with = "bundle", requires = "blob")]
     signature: Option<PathBuf>,
     /// Type the predicate of an attestation must have: a URI, or cosign's short name
     #[arg(long = "type", value_name = "TYPE", requires = "bundle")]
@@ -78,11 +85,14 @@ impl Report for Verified {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    let Some(blob) = &args.blob else {
+        return verify_source::run(&args.source, &args.signers, context);
+    };
     let identities = args.signers.identities()?;
     let root = args.signers.trust_root()?;
     let now = context.now()?;
-    let digest_alone: Option<Digest> = args.blob.parse().ok();
-    let document = || input::read(args.blob.as_ref(), limits::SBOM_BYTES);
+    let digest_alone: Option<Digest> = blob.parse().ok();
+    let document = || input::read(blob.as_ref(), limits::SBOM_BYTES);
     let Some(kind) = &args.predicate_type else {
         if digest_alone.is_some() {
             return Err(Failure::usage("TypeNeeded", anyhow!("a digest is the subject of an attestation: give its --type")));
