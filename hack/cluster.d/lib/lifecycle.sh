@@ -158,6 +158,7 @@ remove_cluster() {
         if alive "$name"; then kill -KILL "$(pid_of "$name")"; fi
     done
     stop_pods
+    remove_traces
     unmount_below "$STATE"
     unmount_below "$RUN"
     wait_until 20 "the control groups are empty" cgroup_remove
@@ -173,6 +174,20 @@ stop_pods() {
     cgroup_kill
     pkill -KILL -f -- "^[^ ]*containerd-shim-runc-v2 .*-address $RUN/containerd.sock" || true
     cgroup_kill
+}
+
+# remove_traces: what shims, CNI and kubelet leave at paths that cannot be configured, found by the containers' names.
+remove_traces() {
+    local bundle id socket
+    for bundle in "$RUN"/containerd/io.containerd.runtime.v2.task/k8s.io/*/; do
+        [[ -d $bundle ]] || continue
+        id=$(basename "$bundle")
+        rm -f /var/lib/cni/results/*-"$id"-*
+        socket=$(cat "$bundle/address" 2>/dev/null) || continue
+        rm -f "${socket#unix://}"
+    done
+    rmdir /var/lib/cni/results /var/lib/cni /run/containerd/s /run/containerd 2>/dev/null || true
+    [[ ! -d /var/log/containers ]] || find /var/log/containers -lname "$STATE/pod-logs/*" -delete
 }
 
 unmount_below() {

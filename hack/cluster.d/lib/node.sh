@@ -19,6 +19,8 @@ root = "$STATE/containerd"
 state = "$RUN/containerd"
 [grpc]
 address = "$RUN/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+path = "$STATE/opt"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "$(image_name pause)"
 stream_server_address = "127.0.0.1"
@@ -60,6 +62,7 @@ address: $NODE_IP
 healthzBindAddress: 127.0.0.1
 containerRuntimeEndpoint: unix://$RUN/containerd.sock
 podLogsDir: $STATE/pod-logs
+volumePluginDir: $STATE/volume-plugins
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $PKI/ca.crt}}
 authorization: {mode: Webhook}
 tlsCertFile: $PKI/kubelet-server.crt
