@@ -176,15 +176,19 @@ stop_pods() {
     cgroup_kill
 }
 
-# remove_traces: what shims, CNI and kubelet leave at paths that cannot be configured, found by the containers' names.
+# remove_traces: what shims, CNI and kubelet leave at paths that cannot be configured.
 remove_traces() {
-    local bundle id socket
-    for bundle in "$RUN"/containerd/io.containerd.runtime.v2.task/k8s.io/*/; do
-        [[ -d $bundle ]] || continue
-        id=$(basename "$bundle")
-        rm -f /var/lib/cni/results/*-"$id"-*
-        socket=$(cat "$bundle/address" 2>/dev/null) || continue
+    local address socket result id
+    for address in "$RUN"/containerd/io.containerd.runtime.v2.task/k8s.io/*/address; do
+        [[ -e $address ]] || continue
+        socket=$(<"$address")
         rm -f "${socket#unix://}"
+    done
+    for result in /var/lib/cni/results/"$NETNS"-*-eth0; do
+        id=${result#"/var/lib/cni/results/$NETNS-"}
+        id=${id%-eth0}
+        # A longer name may begin like this one; what remains must be a container's.
+        [[ ! $id =~ ^[0-9a-f]{64}$ ]] || rm -f "$result" "/var/lib/cni/results/cni-loopback-$id-lo"
     done
     rmdir /var/lib/cni/results /var/lib/cni /run/containerd/s /run/containerd 2>/dev/null || true
     [[ ! -d /var/log/containers ]] || find /var/log/containers -lname "$STATE/pod-logs/*" -delete

@@ -41,7 +41,7 @@ BinaryName = "$DEBIAN/usr/sbin/runc"
 SystemdCgroup = false
 TOML
     write_file "$STATE/conf/cni/10-assay.conflist" <<JSON
-{"cniVersion": "1.0.0", "name": "assay", "plugins": [
+{"cniVersion": "1.0.0", "name": "$NETNS", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "ipMasq": false, "hairpinMode": true,
    "ipam": {"type": "host-local", "dataDir": "$RUN/cni", "ranges": [[{"subnet": "$PODS.0/24"}]]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
