@@ -4,5 +4,6 @@
 pub mod evidence;
 pub mod git;
 pub mod http;
+pub mod image;
 pub mod keys;
 pub mod store;

@@ -16,6 +16,7 @@ pub mod edge;
 pub mod evidence;
 pub mod gate;
 pub mod git;
+pub mod inventory;
 pub mod json;
 pub mod limits;
 pub mod lockfile;

@@ -10,6 +10,7 @@ pub(crate) mod policy;
 pub(crate) mod reference;
 pub(crate) mod replay;
 pub(crate) mod sbom;
+pub(crate) mod sbom_image;
 pub(crate) mod sbom_source;
 pub(crate) mod sign;
 pub(crate) mod verify;

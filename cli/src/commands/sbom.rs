@@ -1,6 +1,6 @@
 //! `assay sbom`: what things are made of.
 
-use crate::commands::sbom_source;
+use crate::commands::{sbom_image, sbom_source};
 use crate::context::Context;
 use crate::exit::Failure;
 
@@ -9,17 +9,30 @@ use crate::exit::Failure;
 /// Without --commit, describes what is staged and writes .assay/source.spdx.json: stage that file and commit.
 /// With --commit, describes a commit that exists; --note hangs the document on it as a git note.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "\
 Examples:
   assay sbom
   assay sbom --ref refs/heads/main --url https://git.example.com/team/app
   assay sbom --output-file -
-  assay sbom --commit HEAD --note")]
+  assay sbom --commit HEAD --note"
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     source: sbom_source::Args,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Image(Box<sbom_image::Args>),
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    sbom_source::run(&args.source, context)
+    match &args.command {
+        Some(Command::Image(args)) => sbom_image::run(args, context),
+        None => sbom_source::run(&args.source, context),
+    }
 }

@@ -3,6 +3,7 @@
 //! Source: The Software Package Data Exchange (SPDX) Specification 2.3, and its JSON schema.
 
 pub mod dependencies;
+pub mod image;
 pub mod merge;
 pub mod model;
 pub mod source;
