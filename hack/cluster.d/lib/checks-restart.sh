@@ -34,9 +34,13 @@ YAML
 }
 
 down_leaves_nothing() {
+    local namespaces
+    namespaces=$(ip netns list | grep -c ^cni- || true)
+    expect "network namespaces of pods outside the cluster's folder" 0 "$namespaces"
     "$CLUSTER" down --name "$name"
     "$CLUSTER" down --name "$name"
     expect mounts "" "$(grep -E "/assay/cluster/$name/|/assay-cluster/$name/" /proc/mounts || true)"
+    expect "network namespaces of pods" "$namespaces" "$(ip netns list | grep -c ^cni- || true)"
     expect namespaces "" "$(ip netns list | awk -v netns="assay-$name" '$1 == netns')"
     expect groups "" "$(find /sys/fs/cgroup -maxdepth 2 -name "assay-$name")"
     expect processes "" "$(pgrep -fa "/assay/cluster/$name/|/assay-cluster/$name/" || true)"

@@ -26,6 +26,7 @@ sandbox_image = "$(image_name pause)"
 stream_server_address = "127.0.0.1"
 stream_server_port = "0"
 restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = "$STATE/conf/certs.d"
 [plugins."io.containerd.grpc.v1.cri".cni]
