@@ -1,6 +1,8 @@
 //! All contact with the outside: registries and layouts, repositories, files, networks. Bytes come in here, are checked against the
 //! digest they were asked for by, and go to `assay-core`, which judges them.
 
+pub mod build;
+pub mod compare;
 pub mod evidence;
 pub mod git;
 pub mod http;

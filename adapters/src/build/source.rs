@@ -1,0 +1,52 @@
+//! What a git checkout says about itself.
+
+use std::path::Path;
+
+use assay_core::recipe::image::SourceInfo;
+use assay_core::time::Timestamp;
+
+use super::BuildError;
+
+/// The commit that is checked out at `path`, its committer time, the ref and the URL of `origin` (without credentials).
+///
+/// # Errors
+/// [`BuildError::Source`].
+pub fn source_of_checkout(path: &Path) -> Result<SourceInfo, BuildError> {
+    let wrong = |why: String| BuildError::Source { path: path.to_owned(), why };
+    let repository = gix::open(path).map_err(|error| wrong(error.to_string()))?;
+    let mut head = repository.head().map_err(|error| wrong(error.to_string()))?;
+    let reference = head.referent_name().map(|name| name.as_bstr().to_string());
+    let commit = head.peel_to_commit().map_err(|error| wrong(error.to_string()))?;
+    let seconds = commit.time().map_err(|error| wrong(error.to_string()))?.seconds;
+    let commit_time = Timestamp::from_seconds(seconds).map_err(|error| wrong(error.to_string()))?;
+    let id = commit.id.to_string().parse().map_err(|_| wrong("its commit id is of unknown form".to_owned()))?;
+    let url = repository
+        .find_remote("origin")
+        .ok()
+        .and_then(|remote| remote.url(gix::remote::Direction::Fetch).map(|url| url.to_bstring().to_string()))
+        .map(|url| without_credentials(&url));
+    Ok(SourceInfo { commit: Some(id), url, reference, commit_time })
+}
+
+/// User and password in a URL would stand in every image.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path)));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    match path {
+        Some(path) => format!("{scheme}://{host}/{path}"),
+        None => format!("{scheme}://{host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_stay_out_of_images() {
+        assert_eq!(without_credentials("https://me:secret@git.example.com/a@b"), "https://git.example.com/a@b");
+        assert_eq!(without_credentials("git@git.example.com:a/b"), "git@git.example.com:a/b");
+        assert_eq!(without_credentials("https://git.example.com"), "https://git.example.com");
+    }
+}
