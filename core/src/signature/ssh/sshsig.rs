@@ -121,8 +121,8 @@ fn parse(bytes: &[u8]) -> Result<SshSig, SignatureError> {
 
 /// The bytes between the armor's lines. Only where lines end is free.
 fn dearmor(text: &[u8]) -> Option<Vec<u8>> {
-    let body = std::str::from_utf8(text).ok()?.trim().strip_prefix(ARMOR_BEGIN)?.strip_suffix(ARMOR_END)?;
-    let body: String = body.lines().map(str::trim_end).collect();
+    let body = std::str::from_utf8(text.trim_ascii()).ok()?.strip_prefix(ARMOR_BEGIN)?.strip_suffix(ARMOR_END)?;
+    let body: String = body.lines().collect();
     STANDARD.decode(body).ok()
 }
 
