@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{completions, hook, keygen, man, policy, reference, replay, sbom, sign, verify, version};
+use crate::commands::{build, compare, completions, exec, hook, keygen, man, policy, reference, replay, sbom, sign, verify, version};
 use crate::config;
 use crate::context::Context;
 use crate::exit::{Failure, OrFail as _};
@@ -51,7 +51,10 @@ struct Global {
 /// One variant per command, alphabetically; the text of each stands in its own file.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Build(build::Args),
+    Compare(compare::Args),
     Completions(completions::Args),
+    Exec(exec::Args),
     Hook(hook::Args),
     Keygen(keygen::Args),
     Man(man::Args),
@@ -67,7 +70,10 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Build(args) => build::run(&args, context),
+            Self::Compare(args) => compare::run(&args, context),
             Self::Completions(args) => completions::run(&args),
+            Self::Exec(args) => exec::run(&args),
             Self::Hook(args) => hook::run(&args, context),
             Self::Keygen(args) => keygen::run(&args, context),
             Self::Man(args) => man::run(&args),

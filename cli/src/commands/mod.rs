@@ -2,8 +2,11 @@
 //!
 //! CONTRIBUTING.md says how a command is added.
 
+pub(crate) mod build;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod hook;
+pub(crate) mod exec;
 pub(crate) mod keygen;
 pub(crate) mod man;
 pub(crate) mod policy;
