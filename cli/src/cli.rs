@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{completions, hook, keygen, man, policy, reference, replay, sbom, sign, verify, version};
+use crate::commands::{completions, evidence, hook, keygen, man, policy, push, reference, replay, sbom, sign, verify, version};
 use crate::config;
 use crate::context::Context;
 use crate::exit::{Failure, OrFail as _};
@@ -52,10 +52,12 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completions(completions::Args),
+    Evidence(evidence::Args),
     Hook(hook::Args),
     Keygen(keygen::Args),
     Man(man::Args),
     Policy(policy::Args),
+    Push(push::Args),
     Reference(reference::Args),
     Replay(Box<replay::Args>),
     Sbom(sbom::Args),
@@ -68,10 +70,12 @@ impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Completions(args) => completions::run(&args),
+            Self::Evidence(args) => evidence::run(&args, context),
             Self::Hook(args) => hook::run(&args, context),
             Self::Keygen(args) => keygen::run(&args, context),
             Self::Man(args) => man::run(&args),
             Self::Policy(args) => policy::run(&args, context),
+            Self::Push(args) => push::run(&args, context),
             Self::Reference(args) => reference::run(&args),
             Self::Replay(args) => replay::run(&args, context),
             Self::Sbom(args) => sbom::run(&args, context),

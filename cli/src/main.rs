@@ -13,6 +13,7 @@ mod progress;
 mod reference;
 mod signing;
 mod source;
+mod stores;
 
 fn main() -> std::process::ExitCode {
     let (format, outcome) = cli::run(std::env::args_os());

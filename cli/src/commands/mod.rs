@@ -3,10 +3,12 @@
 //! CONTRIBUTING.md says how a command is added.
 
 pub(crate) mod completions;
+pub(crate) mod evidence;
 pub(crate) mod hook;
 pub(crate) mod keygen;
 pub(crate) mod man;
 pub(crate) mod policy;
+pub(crate) mod push;
 pub(crate) mod reference;
 pub(crate) mod replay;
 pub(crate) mod sbom;
