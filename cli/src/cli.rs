@@ -4,7 +4,10 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{build, compare, completions, exec, hook, keygen, man, policy, reference, replay, sbom, sign, verify, version};
+use crate::commands::{
+    build, compare, completions, evidence, exec, hook, keygen, man, policy, push, rebuild, reference, replay, run, sbom, sign,
+    verify, version,
+};
 use crate::config;
 use crate::context::Context;
 use crate::exit::{Failure, OrFail as _};
@@ -55,12 +58,16 @@ enum Command {
     Compare(compare::Args),
     Completions(completions::Args),
     Exec(exec::Args),
+    Evidence(evidence::Args),
     Hook(hook::Args),
     Keygen(keygen::Args),
     Man(man::Args),
     Policy(policy::Args),
+    Push(push::Args),
     Reference(reference::Args),
+    Rebuild(Box<rebuild::Args>),
     Replay(Box<replay::Args>),
+    Run(Box<run::Args>),
     Sbom(sbom::Args),
     Sign(sign::Args),
     Verify(verify::Args),
@@ -74,12 +81,16 @@ impl Command {
             Self::Compare(args) => compare::run(&args, context),
             Self::Completions(args) => completions::run(&args),
             Self::Exec(args) => exec::run(&args),
+            Self::Evidence(args) => evidence::run(&args, context),
             Self::Hook(args) => hook::run(&args, context),
             Self::Keygen(args) => keygen::run(&args, context),
             Self::Man(args) => man::run(&args),
             Self::Policy(args) => policy::run(&args, context),
+            Self::Push(args) => push::run(&args, context),
             Self::Reference(args) => reference::run(&args),
+            Self::Rebuild(args) => rebuild::run(&args, context),
             Self::Replay(args) => replay::run(&args, context),
+            Self::Run(args) => run::run(&args, context),
             Self::Sbom(args) => sbom::run(&args, context),
             Self::Sign(args) => sign::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),

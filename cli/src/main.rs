@@ -6,6 +6,7 @@ mod config;
 mod context;
 mod exit;
 mod input;
+mod local_build;
 mod logging;
 mod output;
 mod page;
@@ -13,6 +14,7 @@ mod progress;
 mod reference;
 mod signing;
 mod source;
+mod stores;
 
 fn main() -> std::process::ExitCode {
     let (format, outcome) = cli::run(std::env::args_os());

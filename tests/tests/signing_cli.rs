@@ -76,7 +76,8 @@ fn lesson_l5_an_attestation_needs_its_type_and_its_subject() {
     let at = folder.path();
     fs::write(at.join("review.json"), br#"{"by":"alice"}"#).unwrap();
     let kind = "https://example.com/review/v1";
-    let sign = ["sign", "--key", "assay.key", "--blob", "blob", "--type", kind, "--predicate", "review.json", "--bundle", "b.json"];
+    let sign =
+        ["sign", "--key", "assay.key", "--blob", "blob", "--type", kind, "--predicate", "review.json", "--bundle", "b.json"];
     succeeds(at, &sign);
     let digest = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
     for blob in ["blob", digest] {
@@ -84,19 +85,25 @@ fn lesson_l5_an_attestation_needs_its_type_and_its_subject() {
         assert_eq!((seen["digest"].as_str(), seen["predicateType"].as_str()), (Some(digest), Some(kind)));
     }
     let other = format!("sha256:{}", "0".repeat(64));
-    let verify = |blob: &str, kind: &str| fails(at, &["verify", "--blob", blob, "--bundle", "b.json", "--type", kind, "--key", "assay.pub"]);
+    let verify = |blob: &str, kind: &str| {
+        fails(at, &["verify", "--blob", blob, "--bundle", "b.json", "--type", kind, "--key", "assay.pub"])
+    };
     assert_eq!(verify(&other, kind), (12, "SignedOtherDocument".to_owned()));
     assert_eq!(verify("blob", "https://example.com/review/v2"), (12, "PredicateType".to_owned()));
     // Without a type the bundle is read as a signature over the file, which it is not.
     assert_eq!(fails(at, &["verify", "--blob", "blob", "--bundle", "b.json", "--key", "assay.pub"]).0, 12);
-    assert_eq!(fails(at, &["verify", "--blob", digest, "--bundle", "b.json", "--key", "assay.pub"]), (2, "TypeNeeded".to_owned()));
+    assert_eq!(
+        fails(at, &["verify", "--blob", digest, "--bundle", "b.json", "--key", "assay.pub"]),
+        (2, "TypeNeeded".to_owned())
+    );
 }
 
 #[test]
 fn the_source_sbom_is_signed_once_by_each_author() {
     let folder = folder_with_key();
     let at = folder.path();
-    let git = Command::new("git").args(["init", "-q"]).current_dir(at).status().expect("git starts; install it: apt-get install git");
+    let git =
+        Command::new("git").args(["init", "-q"]).current_dir(at).status().expect("git starts; install it: apt-get install git");
     assert!(git.success());
     assert_eq!(fails(at, &["sign", "--key", "assay.key"]), (4, "UnreadableInput".to_owned()));
     fs::create_dir(at.join(".assay")).unwrap();
@@ -105,8 +112,10 @@ fn the_source_sbom_is_signed_once_by_each_author() {
     succeeds(at, &["sign", "--key", "assay.key", "--name", "alice"]);
     succeeds(at, &["sign", "--key", "bob.key", "--name", "bob", "--format", "sshsig"]);
     succeeds(at, &["sign", "--key", "bob.key", "--format", "detached"]);
-    let mut names: Vec<_> =
-        fs::read_dir(at.join(".assay/signatures")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(at.join(".assay/signatures"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(names.len(), 3);
     assert!(names.contains(&"alice.sigstore.json".to_owned()) && names.contains(&"bob.sshsig".to_owned()), "{names:?}");

@@ -6,6 +6,8 @@ mod collect;
 mod copy;
 mod publish;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 pub use collect::collect;
 pub use copy::{Copied, copy_evidence, copy_image};

@@ -20,7 +20,7 @@ pub mod location;
 pub mod referrers;
 pub mod registry;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 mod transport;
 

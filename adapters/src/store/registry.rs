@@ -37,7 +37,7 @@ pub struct Connection {
     pub http: Http,
     /// Where logins come from.
     pub logins: Logins,
-    /// Hosts of token services that get logins besides the registry's own domain (`ASSAY_TOKEN_REALM`).
+    /// Hosts of token services that get logins besides the registry's own domain (`ASSAY_AUTH_REALM`).
     pub realms: Vec<String>,
     /// How long to wait, how often to ask.
     pub patience: Patience,
@@ -49,7 +49,7 @@ impl Connection {
     /// # Errors
     /// [`StoreError::Client`].
     pub fn from_environment() -> Result<Self, StoreError> {
-        let realms = std::env::var("ASSAY_TOKEN_REALM").unwrap_or_default();
+        let realms = std::env::var("ASSAY_AUTH_REALM").unwrap_or_default();
         Ok(Self {
             http: Http::new(&crate::http::HttpConfig::from_environment())?,
             logins: Logins::from_environment(),

@@ -14,6 +14,7 @@ use crate::output::{self, Report, Table};
 use crate::source::{self, Destination};
 
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// A folder of the repository
     #[arg(long, value_name = "FOLDER", default_value = ".")]

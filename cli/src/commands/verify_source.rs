@@ -17,6 +17,7 @@ use crate::signing::Signers;
 use crate::source::{self, Refusal, Vouched};
 
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// A folder of the repository
     #[arg(long, value_name = "FOLDER", default_value = ".", conflicts_with = "blob")]

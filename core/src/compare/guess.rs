@@ -21,15 +21,14 @@ pub fn bytes(layer: usize, path: &str, first: &[u8], second: &[u8]) -> Option<Di
 fn guess(path: &str, first: &[u8], second: &[u8], at: usize) -> Cause {
     let starts = |magic: &[u8]| first.starts_with(magic) && second.starts_with(magic);
     // Formats with a time at a known place: gzip, Python byte code, zip and ar members.
-    if starts(&[0x1f, 0x8b]) {
-        if (4..8).contains(&at) && first.get(8..) == second.get(8..) {
-            return Cause::TimeStamp;
-        }
-    } else if path.ends_with(".pyc") && (8..12).contains(&at) {
-        return Cause::TimeStamp;
-    } else if starts(b"PK\x03\x04") && zip_time(first, at) {
-        return Cause::TimeStamp;
-    } else if starts(b"!<arch>\n") && first.len() == second.len() && around(first, at, 60).contains(&b'`') {
+    let time_stamp = if starts(&[0x1f, 0x8b]) {
+        (4..8).contains(&at) && first.get(8..) == second.get(8..)
+    } else {
+        path.ends_with(".pyc") && (8..12).contains(&at)
+            || starts(b"PK\x03\x04") && zip_time(first, at)
+            || starts(b"!<arch>\n") && first.len() == second.len() && around(first, at, 60).contains(&b'`')
+    };
+    if time_stamp {
         return Cause::TimeStamp;
     }
     if starts(b"\x7fELF") && near(first, at, b"GNU\0", 24) {

@@ -23,10 +23,13 @@ pub struct LayerSummary {
     order: Vec<Vec<u8>>,
 }
 
+/// Where a file's content is in a layer: offset and size, in bytes.
+pub type Extent = (u64, u64);
+
 impl LayerSummary {
     /// Paths of regular files that both layers have with other content, and where their content is: offset and size in each.
     #[must_use]
-    pub fn changed_files(&self, other: &Self) -> Vec<(String, (u64, u64), (u64, u64))> {
+    pub fn changed_files(&self, other: &Self) -> Vec<(String, Extent, Extent)> {
         self.entries
             .iter()
             .filter_map(|(path, first)| {

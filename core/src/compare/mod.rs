@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use document::documents;
 pub use guess::bytes;
-pub use layer::{LayerSummary, layers, summarize};
+pub use layer::{Extent, LayerSummary, layers, summarize};
 
 /// Most differences that are told of one layer; the rest is counted.
 pub const TOLD: usize = 1_000;

@@ -104,6 +104,7 @@ impl Candidate {
             ("tree".to_owned(), facts.tree_digest.to_string()),
             ("source SBOM".to_owned(), facts.source.to_string()),
         ];
+        shown.extend(facts.recipe.as_ref().map(|(path, _)| ("recipe".to_owned(), path.clone())));
         shown.extend(facts.definition.map(|digest| ("definition SBOM".to_owned(), digest.to_string())));
         shown.extend(facts.vsa.map(|digest| ("gate VSA".to_owned(), digest.to_string())));
         shown.extend(facts.sboms.iter().map(|digest| ("result SBOM".to_owned(), digest.to_string())));

@@ -139,3 +139,31 @@ async fn lists_with_two_meanings_are_refused() {
         assert_eq!(registry.tags().await.unwrap_err().reason(), "StoreDocumentMalformed", "{body}");
     }
 }
+
+/// Why our own client speaks to registries (DECISIONS.md). If this fails, `oci-client` has learnt it: then look at the decision again.
+#[tokio::test]
+async fn oci_client_takes_the_first_page_for_the_list_and_an_error_for_an_empty_one() {
+    use oci_client::client::{ClientConfig, ClientProtocol};
+    let client = || {
+        let config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
+        oci_client::Client::try_from(config).unwrap()
+    };
+    let image = |server: &Server| {
+        let reference = format!("127.0.0.1:{}/team/app@{}", server.port, Digest::of(b"x"));
+        reference.parse::<oci_client::Reference>().unwrap()
+    };
+    let server = Server::start(|request| {
+        let page = page(request);
+        let path = request.path.split('?').next().unwrap();
+        let reply = Reply::ok(index(&[entry(&page.to_string(), "a/b")]));
+        if page < 2 { reply.header("Link", format!("<{path}?page={}>; rel=\"next\"", page + 1)) } else { reply }
+    })
+    .await;
+    assert_eq!(client().pull_referrers(&image(&server), None).await.unwrap().manifests.len(), 1);
+    let registry = server.registry(Access::Pull).await;
+    assert_eq!(registry.referrers(&Digest::of(b"x"), None).await.unwrap().found.len(), 3);
+
+    let server = Server::start(|request| Reply::new(if request.path.contains("/referrers/") { 404 } else { 403 })).await;
+    assert!(client().pull_referrers(&image(&server), None).await.unwrap().manifests.is_empty());
+    assert!(server.registry(Access::Pull).await.referrers(&Digest::of(b"x"), None).await.is_err());
+}

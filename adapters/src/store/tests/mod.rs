@@ -4,7 +4,7 @@ mod content;
 mod credentials;
 mod layout;
 mod lists;
-mod server;
+pub(crate) mod server;
 mod writes;
 
 use assay_core::digest::Digest;

@@ -11,26 +11,26 @@ use crate::store::{Access, Connection, Logins, Patience, Registry};
 
 /// What a client sent.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// Path and query.
-    pub(super) path: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn is(&self, method: &str, path: &str) -> bool {
+    pub(crate) fn is(&self, method: &str, path: &str) -> bool {
         self.method == method && self.path.split('?').next() == Some(path)
     }
 }
 
 /// What the server sends.
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -43,45 +43,45 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(status: u16) -> Self {
+    pub(crate) fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), length: None, endless: false, drip: None }
     }
 
-    pub(super) fn ok(body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn ok(body: impl Into<Vec<u8>>) -> Self {
         let mut reply = Self::new(200);
         reply.body = body.into();
         reply
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
 
-    pub(super) fn length(mut self, length: u64) -> Self {
+    pub(crate) fn length(mut self, length: u64) -> Self {
         self.length = Some(length);
         self
     }
 
-    pub(super) fn endless(mut self) -> Self {
+    pub(crate) fn endless(mut self) -> Self {
         self.endless = true;
         self
     }
 
-    pub(super) fn drip(mut self, pause: Duration) -> Self {
+    pub(crate) fn drip(mut self, pause: Duration) -> Self {
         self.drip = Some(pause);
         self
     }
 }
 
 /// A server on a loopback port of its own. It ends with the test's runtime.
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     log: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    pub(super) async fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -98,25 +98,25 @@ impl Server {
         Self { port, log }
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.log.lock().unwrap().clone()
     }
 
-    pub(super) fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// The repository `team/app` of this server, with no login.
-    pub(super) async fn registry(&self, access: Access) -> Registry {
+    pub(crate) async fn registry(&self, access: Access) -> Registry {
         self.registry_with(access, Logins::none()).await
     }
 
-    pub(super) async fn registry_with(&self, access: Access, logins: Logins) -> Registry {
+    pub(crate) async fn registry_with(&self, access: Access, logins: Logins) -> Registry {
         Registry::open(&format!("127.0.0.1:{}/team/app", self.port).parse().unwrap(), access, &connection(logins)).await.unwrap()
     }
 
     /// A login `user:pass` for this server alone.
-    pub(super) fn logins(&self) -> (tempfile::TempDir, Logins) {
+    pub(crate) fn logins(&self) -> (tempfile::TempDir, Logins) {
         let dir = tempfile::tempdir().unwrap();
         let config = format!(r#"{{"auths":{{"127.0.0.1:{}":{{"auth":"dXNlcjpwYXNz"}}}}}}"#, self.port);
         std::fs::write(dir.path().join("config.json"), config).unwrap();
@@ -125,7 +125,7 @@ impl Server {
     }
 }
 
-pub(super) fn connection(logins: Logins) -> Connection {
+pub(crate) fn connection(logins: Logins) -> Connection {
     Connection {
         http: Http::new(&HttpConfig::default()).unwrap(),
         logins,

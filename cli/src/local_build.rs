@@ -1,0 +1,225 @@
+//! From a repository to a built image with its SBOM, on this machine: what `run` and `rebuild` share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context as _, anyhow};
+use assay_adapters::build::{BuildRequest, Built, build as build_image};
+use assay_adapters::git::{self, Depth, Repository as GitRepository};
+use assay_adapters::image::{self, TemporaryFiles};
+use assay_adapters::store::{Connection, Layout};
+use assay_core::digest::{Digest, GitOid};
+use assay_core::evidence::{SignatureDocument, SourceEvidence};
+use assay_core::git::{Commits, RepositoryUrl};
+use assay_core::oci::Descriptor;
+use assay_core::recipe::Recipe;
+use assay_core::recipe::image::SourceInfo;
+use assay_core::reference::Repository;
+use assay_core::signature::SignatureFormat;
+use assay_core::spdx::image::SourceDocument;
+use assay_core::spdx::source::RefName;
+use assay_core::time::Timestamp;
+use assay_core::tree::{SBOM_PATH, SIGNATURES_FOLDER, SourceTree};
+
+use crate::context::Context;
+use crate::exit::{Failure, OrFail as _};
+use crate::source as carrier;
+
+/// Which commit of which repository is built, and how.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SourceArgs {
+    /// The repository: a folder of a checkout, or a URL (https, ssh, file) to fetch
+    #[arg(long, value_name = "REPO", default_value = ".")]
+    pub(crate) source: String,
+    /// The commit, or a ref that is resolved once
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub(crate) commit: String,
+    /// Where the repository is published, if not at the URL of its default remote
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The ref the commit is built for, if not the branch HEAD is on
+    #[arg(long = "ref", value_name = "REF")]
+    pub(crate) reference: Option<String>,
+    /// Path of the recipe in the source tree
+    #[arg(long, value_name = "PATH", default_value = "assay.toml")]
+    pub(crate) recipe: String,
+}
+
+/// A commit that was read: everything the gate and the build need.
+pub(crate) struct Checkout {
+    pub(crate) repository: GitRepository,
+    pub(crate) commit: GitOid,
+    pub(crate) commits: Commits,
+    pub(crate) tree: SourceTree,
+    pub(crate) url: RepositoryUrl,
+    pub(crate) reference: RefName,
+    /// SBOM, signatures and raw commits, as they go with the image.
+    pub(crate) source: SourceEvidence,
+    /// First-parent count.
+    pub(crate) depth: Option<u64>,
+    /// Holds a fetched repository as long as it is used.
+    _fetched: Option<tempfile::TempDir>,
+}
+
+impl Checkout {
+    pub(crate) const fn commit_time(&self) -> Timestamp {
+        self.commits.head.commit.committer_time
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.contains("://") || (text.contains(':') && !Path::new(text).exists())
+}
+
+impl SourceArgs {
+    /// Reads the commit, its tree, its history and the evidence it carries.
+    ///
+    /// # Errors
+    /// Exit 3 if a URL cannot be fetched, exit 4 if there is no repository, exit 11 if the commit carries no source SBOM.
+    pub(crate) fn checkout(&self) -> Result<Checkout, Failure> {
+        let unreadable = |error: git::GitError| Failure::unknown("UnreadableRepository", error);
+        let (repository, fetched) = if is_url(&self.source) {
+            let folder = tempfile::tempdir().context("make a folder for the repository")?;
+            let into = folder.path().join("repository.git");
+            let stop = AtomicBool::new(false);
+            let repository = GitRepository::fetch(&self.source, &self.commit, Depth::Full, &into, &stop).map_err(unreadable)?;
+            repository.fetch_notes(&self.source, &stop).map_err(unreadable)?;
+            (repository, Some(folder))
+        } else {
+            (carrier::open(Path::new(&self.source))?, None)
+        };
+        let revision = if fetched.is_some() { "HEAD" } else { self.commit.as_str() };
+        let commit = repository.resolve(revision).or_usage("InvalidRevision")?;
+        let destination = carrier::Destination {
+            url: self.url.clone().or_else(|| fetched.as_ref().map(|_| self.source.clone())),
+            reference: self.reference.clone().or_else(|| self.commit.starts_with("refs/").then(|| self.commit.clone())),
+        };
+        let place = destination.place(&repository, Vec::new(), assay_core::spdx::source::Carrier::Tree)?;
+        let commits = repository.history(&commit).map_err(unreadable)?;
+        let tree = repository.commit_tree(&commits.head.commit.tree).map_err(unreadable)?;
+        let files = match repository.note(&commit).map_err(unreadable)? {
+            Some(note) => note.files,
+            None => carrier::carried_in_tree(&repository, &tree)?,
+        };
+        let Some(sbom) = files.get(SBOM_PATH).cloned() else {
+            let error = anyhow!(
+                "commit {commit} carries no source SBOM: neither {SBOM_PATH} in its tree nor a note; see `assay sbom` and `assay sign`"
+            );
+            return Err(Failure::broken_edge(1, "SourceMissing", error));
+        };
+        let signatures = files
+            .iter()
+            .filter_map(|(path, bytes)| {
+                let file_name = path.strip_prefix(SIGNATURES_FOLDER)?;
+                let media_type = SignatureFormat::from_file_name(file_name)?.media_type().to_owned();
+                Some(SignatureDocument { media_type, file_name: file_name.to_owned(), bytes: bytes.clone() })
+            })
+            .collect();
+        let raw = repository.raw_history(&commit).map_err(unreadable)?;
+        let depth = repository.first_parent_count(&commit).map_err(unreadable)?;
+        Ok(Checkout {
+            commit,
+            commits,
+            tree,
+            url: place.url,
+            reference: place.reference,
+            source: SourceEvidence { sbom, commits: raw, signatures },
+            depth,
+            repository,
+            _fetched: fetched,
+        })
+    }
+}
+
+/// Something that went in and is not part of the source tree.
+#[derive(Debug, Clone)]
+pub(crate) struct Input {
+    pub(crate) kind: String,
+    pub(crate) uri: String,
+    pub(crate) digest: Digest,
+}
+
+/// What a build made.
+pub(crate) struct Outcome {
+    pub(crate) built: Built,
+    pub(crate) layout: Layout,
+    /// The result SBOM of each platform's image.
+    pub(crate) sboms: Vec<(Descriptor, Vec<u8>)>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) recipe_path: String,
+    pub(crate) recipe_digest: Digest,
+}
+
+impl Outcome {
+    /// Number of the format version.
+    pub(crate) fn format_number(&self) -> u32 {
+        u32::try_from(self.built.format.number()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Writes the tree to a folder, proves its digest on the way, builds its recipe, and describes the result.
+///
+/// # Errors
+/// Exit 4 for a recipe that is wrong, exit 1 for everything else that stops a build.
+pub(crate) fn build(
+    checkout: &Checkout,
+    args: &SourceArgs,
+    repository: &Repository,
+    work: &Path,
+    tag: Option<&str>,
+    context: &Context,
+) -> Result<Outcome, Failure> {
+    let folder: PathBuf = work.join("source");
+    git::export(&checkout.repository, &checkout.tree, &folder).or_internal("ExportFailed")?;
+    let entry = checkout.tree.entries().iter().find(|entry| entry.path == args.recipe.as_bytes());
+    let entry = entry.ok_or_else(|| Failure::configuration("RecipeMissing", anyhow!("the commit has no {:?}", args.recipe)))?;
+    let recipe = checkout.repository.object(&entry.oid, "blob").or_internal("UnreadableRepository")?;
+    let recipe_digest = Digest::of(&recipe);
+    let recipe =
+        Recipe::parse(&recipe).map_err(|error| Failure::configuration(error.reason(), anyhow!("{}: {error}", args.recipe)))?;
+    let layout = Layout::create(&work.join("layout")).or_internal("LayoutNotMade")?;
+    let request = BuildRequest {
+        recipe,
+        context: folder,
+        source: SourceInfo {
+            commit: Some(checkout.commit),
+            url: Some(checkout.url.to_string()),
+            reference: Some(checkout.reference.to_string()),
+            commit_time: checkout.commit_time(),
+        },
+        artifacts: BTreeMap::new(),
+        format: None,
+        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        cache: None,
+        tag: tag.map(str::to_owned),
+    };
+    let built = context.block_on(async {
+        let connection = Connection::from_environment().map_err(|error| Failure::configuration(error.reason(), error))?;
+        build_image(&request, &layout, &connection).await.map_err(|error| Failure::configuration(error.reason(), error))
+    })?;
+    let mut sboms = Vec::new();
+    for image in &built.images {
+        let mut spill = TemporaryFiles::inside(work.to_owned());
+        let digest = image.descriptor.digest.to_string();
+        let scanned = image::scan_layout(layout.dir(), Some(&digest), None, &mut spill)
+            .map_err(|error| Failure::unknown(error.reason(), error))?;
+        let image::Scanned { mut subject, mut root } = scanned;
+        subject.name = repository.to_string();
+        subject.repository = Some(repository.to_string());
+        subject.created = checkout.commit_time();
+        subject.source = Some(SourceDocument::of(&checkout.source.sbom).or_configuration("SourceSbomInvalid")?);
+        let mut bytes = Vec::new();
+        assay_core::spdx::image::write(&mut bytes, &mut spill, &subject, &mut root).or_internal("SbomNotWritten")?;
+        sboms.push((image.descriptor.clone(), bytes));
+    }
+    // What lies in the signed tree is vouched for by its author already.
+    let in_tree: BTreeSet<Digest> = checkout.tree.entries().iter().map(|entry| entry.content.sha256).collect();
+    let inputs = built
+        .materials
+        .iter()
+        .filter(|material| !in_tree.contains(&material.digest))
+        .map(|material| Input { kind: material.kind.to_owned(), uri: material.uri.clone(), digest: material.digest })
+        .collect();
+    Ok(Outcome { built, layout, sboms, inputs, recipe_path: args.recipe.clone(), recipe_digest })
+}
