@@ -171,6 +171,7 @@ pub(crate) fn build(
     context: &Context,
 ) -> Result<Outcome, Failure> {
     let folder: PathBuf = work.join("source");
+    std::fs::create_dir(&folder).context("make a folder for the source")?;
     git::export(&checkout.repository, &checkout.tree, &folder).or_internal("ExportFailed")?;
     let entry = checkout.tree.entries().iter().find(|entry| entry.path == args.recipe.as_bytes());
     let entry = entry.ok_or_else(|| Failure::configuration("RecipeMissing", anyhow!("the commit has no {:?}", args.recipe)))?;
