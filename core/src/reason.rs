@@ -51,7 +51,7 @@ reasons! {
     /// The policy does not ask for this edge.
     NotRequired, false, "";
     /// An edge before this one does not hold, so there is nothing to compare with.
-    EarlierEdgeBroken, false, "mend the earlier edge first";
+    EarlierEdgeBroken, true, "mend the earlier edge first";
     /// The collection of evidence met a cap or an error, so what is missing may exist.
     EvidenceIncomplete, true, "see what could not be fetched, and replay again";
     /// The image's name matches no image pattern of the policy.

@@ -18,7 +18,7 @@ fn chains() -> [Identity; 1] {
 /// Pieces of which signatures are made.
 const PIECES: &str = "(\\{|\\}|\\[|\\]|:|,|\"mediaType\"|\"application/vnd.dev.sigstore.bundle.v0.3\\+json\"|\"verificationMaterial\"|\"publicKey\"|\
 \"hint\"|\"\"|\"dsseEnvelope\"|\"messageSignature\"|\"signature\"|\"messageDigest\"|\"payload\"|\"AAAA\"|null|0|-----BEGIN SSH SIGNATURE-----|\
------END SSH SIGNATURE-----|U1NIU0lHAAAAAQ|\\n|-----BEGIN PRIVATE KEY-----|-----BEGIN OPENSSH PRIVATE KEY-----|-----END |MIG|[ -~]){0,60}";
+-----END SSH SIGNATURE-----|U1NIU0lHAAAAAQ|\\n|-----BEGIN PRIVATE KEY-----|-----BEGIN OPENSSH (PRIVATE) KEY-----|-----END |MIG|[ -~]){0,60}";
 
 proptest! {
     #[test]

@@ -202,7 +202,10 @@ fn fit(text: &str) -> String {
     if text.starts_with("sha256:") || text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return text.chars().take(CHARACTERS - 1).chain(['…']).collect();
     }
-    // The end of a URL or path says more than its beginning.
+    // Of a sentence the beginning says more, of a URL or path the end.
+    if text.contains(' ') {
+        return text.chars().take(CHARACTERS - 1).chain(['…']).collect();
+    }
     let skip = text.chars().count() - (CHARACTERS - 1);
     std::iter::once('…').chain(text.chars().skip(skip)).collect()
 }

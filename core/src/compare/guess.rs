@@ -97,7 +97,7 @@ fn token(bytes: &[u8], at: usize) -> String {
 
 fn is_path(word: &str) -> bool {
     let inside = word.find('/').and_then(|at| word.get(at..)).unwrap_or_default();
-    let rooted = ["/home/", "/tmp/", "/root/", "/build/", "/usr/src/", "/var/", "/workspace/", "/src/", "/private/", "/Users/"];
+    let rooted = ["/home/", "/tmp/", "/root/", "/build/", "/usr/src/", "/var/", "/workspace/", "/src/", "/private/", "/Users/"]; // machine-path-ok
     (word.starts_with('/') && word.matches('/').count() >= 2) || rooted.iter().any(|root| inside.starts_with(root))
 }
 

@@ -26,7 +26,7 @@ mod source;
 use std::collections::BTreeSet;
 
 use crate::digest::{Digest, GitOid};
-use crate::edge::{Edge, EdgeState, Finding};
+use crate::edge::{Edge, Finding};
 use crate::evidence::{Evidence, SignatureDocument};
 use crate::git::RepositoryUrl;
 use crate::policy::Policy;
@@ -263,11 +263,7 @@ fn all_broken(policy: &Policy, refusal: &Refusal) -> Edges {
             if edge == refusal.edge {
                 Finding::refused(edge, refusal.reason, &refusal.expected, &refusal.found)
             } else if required(edge) {
-                let mut finding = Finding::refused(edge, Reason::EarlierEdgeBroken, "", format!("see {}", refusal.edge));
-                if refusal.reason.is_undecided() {
-                    finding.state = EdgeState::Unknown;
-                }
-                finding
+                Finding::refused(edge, Reason::EarlierEdgeBroken, "", format!("see {}", refusal.edge))
             } else {
                 Finding::not_required(edge)
             }
