@@ -126,7 +126,10 @@ async fn about(store: &Store, subject: Digest, budget: &Budget) -> (Vec<Piece>, 
                 let Listing { mut found, incomplete: why } = listing;
                 incomplete.extend(why);
                 // What says it holds a statement goes first: where bytes run out, plain signatures are the least loss.
-                found.sort_by_key(|entry| !entry.annotations.contains_key(media_type::ANNOTATION_BUNDLE_PREDICATE));
+                // Then by digest, since registries promise no order: the same evidence is collected the same way from everywhere.
+                found.sort_by_key(|entry| {
+                    (!entry.annotations.contains_key(media_type::ANNOTATION_BUNDLE_PREDICATE), entry.digest)
+                });
                 wanted.extend(found.into_iter().map(|entry| (*kind, entry)));
             }
             let mut fetched = stream::iter(wanted)

@@ -274,6 +274,24 @@ async fn lesson_l9_ours_is_collected_behind_ten_thousand_others() {
 }
 
 #[tokio::test]
+async fn the_order_of_a_list_makes_no_difference() {
+    let subject = Descriptor::of(media_type::MANIFEST, IMAGE);
+    let (mut content, mut entries) = (vec![IMAGE.to_vec()], Vec::new());
+    for number in 0..8 {
+        let bundle = format!("{{\"bundle\":{number}}}").into_bytes();
+        let (manifest, entry) = evidence_of(&subject, media_type::SIGSTORE_BUNDLE, &bundle);
+        content.extend([manifest, bundle]);
+        entries.push(entry);
+    }
+    let (_server, store) = hostile(content.clone(), entries.clone()).await;
+    let one = collect(&store, &repository(), subject.digest).await.unwrap();
+    entries.reverse();
+    let (_server, store) = hostile(content, entries).await;
+    assert_eq!(one.attestations.len(), 8);
+    assert_eq!(collect(&store, &repository(), subject.digest).await.unwrap(), one);
+}
+
+#[tokio::test]
 async fn lesson_l9_more_of_our_kind_than_are_looked_at_is_unknown_and_not_missing() {
     let subject = Descriptor::of(media_type::MANIFEST, IMAGE);
     let entries: Vec<_> = (0..3_000).map(|number| junk(number, media_type::SPDX_JSON)).collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use assay_core::digest::Digest;
 use assay_core::limits;
 use assay_core::oci::{Descriptor, Document, Index, media_type};
+use futures::stream::{self, StreamExt};
 use http::header::ACCEPT;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -17,6 +18,10 @@ use super::{StoreError, parse_json};
 
 /// How often a fallback tag is written until our entry stays in it.
 const TRIES: usize = 12;
+/// Most entries without a type whose manifests are read to learn it.
+const UNTYPED: usize = 128;
+/// Requests for such manifests under way at the same time.
+const AT_ONCE: usize = 8;
 
 /// What a list of referrers gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,12 +37,14 @@ pub struct Listing {
 #[derive(Debug)]
 pub(super) struct Collector {
     kinds: Vec<(Option<String>, Listing)>,
+    /// Entries whose list does not say what they are, at most one more than are looked at.
+    untyped: Vec<Descriptor>,
 }
 
 impl Collector {
     /// Of these artifact types; `None` takes all.
     pub(super) fn of(kinds: &[Option<&str>]) -> Self {
-        Self { kinds: kinds.iter().map(|kind| (kind.map(str::to_owned), Listing::default())).collect() }
+        Self { kinds: kinds.iter().map(|kind| (kind.map(str::to_owned), Listing::default())).collect(), untyped: Vec::new() }
     }
 
     /// Whether an entry that says this artifact type is wanted.
@@ -55,10 +62,14 @@ impl Collector {
     /// As [`Self::take`], of an entry that was read already.
     pub(super) fn push(&mut self, entry: Descriptor, what: &str) -> bool {
         let said = entry.artifact_type.as_deref();
-        if let Some((_, listing)) = self.kinds.iter_mut().find(|(kind, _)| kind.is_none() || kind.as_deref() == said)
-            && listing.incomplete.is_none()
-            && !listing.found.iter().any(|known| known.digest == entry.digest)
-        {
+        let Some((_, listing)) = self.kinds.iter_mut().find(|(kind, _)| kind.is_none() || kind.as_deref() == said) else {
+            // The type of an empty config is nobody's artifact type: a list that says it took it for one.
+            if said.is_none_or(|said| said == media_type::EMPTY) && self.untyped.len() <= UNTYPED {
+                self.untyped.push(entry);
+            }
+            return true;
+        };
+        if listing.incomplete.is_none() && !listing.found.iter().any(|known| known.digest == entry.digest) {
             if listing.found.len() >= limits::REFERRERS {
                 let kind = said.unwrap_or("one kind");
                 listing.incomplete = Some(format!("{what} lists more than {} referrers of {kind}", limits::REFERRERS));
@@ -142,8 +153,8 @@ pub(super) fn with_entry(index: Option<&[u8]>, entry: &Descriptor, what: &str) -
 impl Registry {
     /// What was attached to `subject`, of one artifact type or of all.
     ///
-    /// The registry's filter is used but not believed. Where there is no referrers API the fallback tag is read. That nothing is
-    /// listed proves nothing.
+    /// The registry's filter is used but not believed. Where there is no referrers API the fallback tag is read. Of entries that
+    /// do not say what they are the manifest is read. That nothing is listed proves nothing.
     ///
     /// # Errors
     /// [`StoreError::Redirect`] if a page lies elsewhere; else as for every request.
@@ -169,22 +180,61 @@ impl Registry {
     }
 
     async fn collect(&self, subject: &Digest, filter: Option<&str>, mut into: Collector) -> Result<Collector, StoreError> {
-        if self.walk_api(subject, filter, &mut into).await? {
-            return Ok(into);
+        if !self.walk_api(subject, filter, &mut into).await? {
+            self.walk_tag(subject, &mut into).await?;
         }
+        self.look_at_untyped(subject, &mut into).await;
+        Ok(into)
+    }
+
+    /// By the fallback tag.
+    async fn walk_tag(&self, subject: &Digest, into: &mut Collector) -> Result<(), StoreError> {
         let tag = fallback_tag(subject);
-        match self.tagged(&tag).await {
-            Ok((_, bytes)) => {
-                let what = format!("{}:{tag}", self.name());
-                for entry in parse_json::<Page>(&what, &bytes, limits::MANIFEST_BYTES)?.manifests.unwrap_or_default() {
-                    if !into.take(entry, &what) {
-                        break;
+        let bytes = match self.tagged(&tag).await {
+            Ok((_, bytes)) => bytes,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let what = format!("{}:{tag}", self.name());
+        for entry in parse_json::<Page>(&what, &bytes, limits::MANIFEST_BYTES)?.manifests.unwrap_or_default() {
+            if !into.take(entry, &what) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the entries whose list does not say what they are by what their manifests say.
+    ///
+    /// go-containerregistry's registry lists every referrer as its config's media type, which for an artifact is that of the empty
+    /// config, though the specification wants the manifest's `artifactType` where there is one.
+    async fn look_at_untyped(&self, subject: &Digest, into: &mut Collector) {
+        let mut untyped = std::mem::take(&mut into.untyped);
+        let mut why = (untyped.len() > UNTYPED)
+            .then(|| format!("{} lists more than {UNTYPED} referrers without saying what they are", self.name()));
+        untyped.truncate(UNTYPED);
+        let what = self.name();
+        let mut manifests = stream::iter(untyped)
+            .map(|entry| async move { (entry.digest, self.manifest(&entry.digest).await) })
+            .buffered(AT_ONCE);
+        while let Some((digest, bytes)) = manifests.next().await {
+            match bytes {
+                // What is malformed, or refers to something else, is no referrer of this subject whatever a list says.
+                Ok(bytes) => {
+                    if let Ok((said, entry)) = entry_of(&bytes)
+                        && said == *subject
+                    {
+                        into.push(entry, &what);
                     }
                 }
-                Ok(into)
+                Err(error) => {
+                    why.get_or_insert_with(|| format!("referrer {digest}: {error}"));
+                }
             }
-            Err(error) if error.is_not_found() => Ok(into),
-            Err(error) => Err(error),
+        }
+        // Last, since a list that is cut short takes no more.
+        if let Some(why) = why {
+            into.cut_short(&why);
         }
     }
 

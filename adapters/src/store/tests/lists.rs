@@ -130,6 +130,62 @@ async fn an_entry_that_cannot_be_read_does_not_hide_the_others() {
     assert_eq!(server.registry(Access::Pull).await.referrers(&Digest::of(b"x"), None).await.unwrap().found.len(), 1);
 }
 
+/// A manifest of this kind with an empty config, of `subject`.
+fn referrer(kind: &str, subject: &[u8]) -> Vec<u8> {
+    let empty = serde_json::to_string(&Descriptor::empty()).unwrap();
+    let subject = serde_json::to_string(&Descriptor::of(media_type::MANIFEST, subject)).unwrap();
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","artifactType":"{kind}","config":{empty},"layers":[{empty}],"subject":{subject}}}"#,
+        media_type::MANIFEST
+    )
+    .into_bytes()
+}
+
+/// A registry that lists these manifests, and says of none what it is; `missing` are listed only.
+async fn untyped(manifests: Vec<Vec<u8>>, missing: usize) -> Server {
+    let mut entries: Vec<_> = manifests.iter().map(|bytes| Descriptor::of(media_type::MANIFEST, bytes)).collect();
+    entries.extend((0..missing).map(|number| Descriptor::of(media_type::MANIFEST, number.to_string().as_bytes())));
+    for (number, entry) in entries.iter_mut().enumerate() {
+        entry.artifact_type = (number % 2 == 0).then(|| media_type::EMPTY.to_owned());
+    }
+    let list = index(&entries.iter().map(|entry| serde_json::to_string(entry).unwrap()).collect::<Vec<_>>());
+    Server::start(move |request| {
+        if request.path.contains("/referrers/") {
+            return Reply::ok(list.clone());
+        }
+        let found = manifests.iter().find(|bytes| request.path.ends_with(&Digest::of(bytes).hex()));
+        found.map_or_else(|| Reply::new(404), |bytes| Reply::ok(bytes.clone()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn where_a_list_does_not_say_the_type_the_manifest_does() {
+    let [ours, second, other, elsewhere] =
+        [("a/b", "x"), ("c/d", "x"), ("e/f", "x"), ("a/b", "y")].map(|(kind, of)| referrer(kind, of.as_bytes()));
+    let all = vec![ours.clone(), second.clone(), other, elsewhere, b"{}".to_vec()];
+    let server = untyped(all, 0).await;
+    let registry = server.registry(Access::Pull).await;
+    let subject = Digest::of(b"x");
+    let listings = registry.referrers_by_kind(&subject, &["a/b", "c/d", "g/h"]).await.unwrap();
+    let found: Vec<Vec<_>> = listings.iter().map(|listing| listing.found.iter().map(|entry| entry.digest).collect()).collect();
+    assert_eq!(found, [vec![Digest::of(&ours)], vec![Digest::of(&second)], vec![]]);
+    assert!(listings.iter().all(|listing| listing.incomplete.is_none()));
+    assert_eq!(registry.referrers(&subject, Some("a/b")).await.unwrap().found[0].artifact_type.as_deref(), Some("a/b"));
+}
+
+#[tokio::test]
+async fn lesson_l9_entries_without_type_are_bounded_and_what_cannot_be_read_is_said() {
+    let ours = referrer("a/b", b"x");
+    for (missing, why) in [(1, "referrer sha256:"), (5_000, "without saying what they are")] {
+        let server = untyped(vec![ours.clone()], missing).await;
+        let listing = server.registry(Access::Pull).await.referrers(&Digest::of(b"x"), Some("a/b")).await.unwrap();
+        assert_eq!(listing.found.len(), 1);
+        assert!(listing.incomplete.as_deref().is_some_and(|said| said.contains(why)), "{listing:?}");
+        assert!(server.requests().len() < 140, "{}", server.requests().len());
+    }
+}
+
 #[tokio::test]
 async fn lists_with_two_meanings_are_refused() {
     for body in [r#"{"manifests":[],"manifests":[]}"#, r#"{"tags":[],"tags":["v1"]}"#, "[", "<html>"] {
