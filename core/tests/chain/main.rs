@@ -5,5 +5,6 @@
 
 mod accept;
 mod mutations;
+mod tekton;
 mod threats;
 mod world;
