@@ -6,6 +6,9 @@ pub mod plan;
 pub mod read;
 pub mod tar;
 
+#[cfg(test)]
+mod property_tests;
+
 pub use compress::{BlockCache, FinishedLayer, LayerError, LayerWriter};
 pub use entry::{EntryPath, PathError};
 pub use plan::{LayerPlan, PlanError, Planned, PlannedKind};
