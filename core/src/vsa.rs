@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::{Digest, GitOid};
+use crate::edge::EdgeState;
 use crate::statement::{self, ResourceDescriptor, StatementError};
 use crate::time::Timestamp;
+use crate::verdict::{Outcome, Verdict};
 
 /// The predicate's type.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
@@ -112,4 +114,39 @@ pub fn source_subject(url: &str, reference: &str, commit: &GitOid, tree: &GitOid
 /// [`StatementError::Parse`] if it has no canonical form.
 pub fn render(subject: &[ResourceDescriptor], summary: &Summary) -> Result<Vec<u8>, StatementError> {
     statement::render(subject, PREDICATE_TYPE, summary)
+}
+
+/// The subject and summary of an arbiter's VSA about an image: `PASSED` with the edges that hold, or `FAILED`.
+///
+/// `None` for a verdict that could not be decided: there is nothing to say yet.
+#[must_use]
+pub fn of_verdict(verdict: &Verdict, verifier_id: &str) -> Option<(ResourceDescriptor, Summary)> {
+    let verification_result = match verdict.outcome() {
+        Outcome::Verified => "PASSED",
+        Outcome::Rejected => "FAILED",
+        Outcome::Unknown => return None,
+    };
+    let holding = verdict.edges().iter().filter(|finding| finding.state == EdgeState::Ok);
+    let verified_levels = match verdict.verified() {
+        Some(_) => holding.map(|finding| format!("ASSAY_{}", finding.edge)).collect(),
+        None => vec!["FAILED".to_owned()],
+    };
+    let subject = ResourceDescriptor::new(verdict.repository().to_string(), "", verdict.digest());
+    let summary = Summary {
+        verifier: Verifier { id: verifier_id.to_owned() },
+        time_verified: verdict.time(),
+        resource_uri: format!("oci://{}@{}", verdict.repository(), verdict.digest()),
+        policy: ResourceDescriptor::new("", "", verdict.policy_digest()),
+        input_attestations: verdict.evidence().iter().map(|used| ResourceDescriptor::new(used.kind, "", used.digest)).collect(),
+        verification_result: verification_result.to_owned(),
+        verified_levels,
+        slsa_version: "1.1".to_owned(),
+        order: None,
+        parents: None,
+        run: None,
+        build_parameters: None,
+        definition: None,
+        cluster_rules: None,
+    };
+    Some((subject, summary))
 }

@@ -1,6 +1,6 @@
 //! `assay replay`: collect the evidence of an image from its store alone, judge it, and show every edge.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use assay_adapters::evidence;
@@ -12,12 +12,13 @@ use assay_core::reference::Repository;
 use assay_core::signature::TrustRoot;
 use assay_core::verdict::{Outcome, Verdict};
 use assay_core::verify::{State, verify};
+use assay_core::vsa;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::{Failure, OrFail as _};
 use crate::output::{Report, Table};
-use crate::{input, page, progress};
+use crate::{input, page, progress, signing};
 
 /// Replay the chain of provenance of an image from its registry or layout
 ///
@@ -29,7 +30,8 @@ use crate::{input, page, progress};
 Examples:
   assay replay registry.example.com/team/app@sha256:... --policy policy.yaml
   assay replay oci:./layout --repository registry.example.com/team/app --policy policy.yaml
-  assay replay registry.example.com/team/app:v1 --policy policy.yaml --html chain.html --output json")]
+  assay replay registry.example.com/team/app:v1 --policy policy.yaml --html chain.html --output json
+  assay replay registry.example.com/team/app:v1 --policy policy.yaml --vsa app.vsa.json --key arbiter.key")]
 pub(crate) struct Args {
     /// The image: HOST/PATH[:TAG][@DIGEST], or oci:DIR[:TAG][@DIGEST]. A tag is resolved once
     reference: Location,
@@ -48,6 +50,15 @@ pub(crate) struct Args {
     /// Write one self-contained page that draws the chain
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the verdict as a signed VSA, a Sigstore bundle, to this file
+    #[arg(long, value_name = "FILE", requires = "key")]
+    vsa: Option<PathBuf>,
+    /// Private key that signs the VSA
+    #[arg(long, value_name = "FILE", requires = "vsa")]
+    key: Option<PathBuf>,
+    /// Who verifies, as the VSA names it
+    #[arg(long, value_name = "URI", default_value = "https://assay.dev/verifier/local")]
+    verifier_id: String,
 }
 
 /// A verdict as it is printed.
@@ -136,13 +147,13 @@ pub(crate) fn judged_repository(location: &Location, named: Option<&Repository>)
 }
 
 /// Reads a policy file.
-pub(crate) fn read_policy(path: &std::path::Path) -> Result<Policy, Failure> {
+pub(crate) fn read_policy(path: &Path) -> Result<Policy, Failure> {
     let bytes = input::read(path, limits::DOCUMENT_BYTES)?;
     Policy::parse(&bytes).map_err(|error| anyhow!("{}: {error}", path.display())).or_configuration("PolicyInvalid")
 }
 
 /// Reads a trusted root file.
-pub(crate) fn read_trust_root(path: Option<&std::path::Path>) -> Result<Option<TrustRoot>, Failure> {
+pub(crate) fn read_trust_root(path: Option<&Path>) -> Result<Option<TrustRoot>, Failure> {
     path.map(|path| {
         let bytes = input::read(path, limits::DOCUMENT_BYTES)?;
         TrustRoot::parse(&bytes).map_err(|error| anyhow!("{}: {error}", path.display())).or_configuration("TrustedRootInvalid")
@@ -174,6 +185,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         let bytes = assay_core::json::canonical(&verdict).or_internal("Internal")?;
         std::fs::write(path, bytes).map_err(|error| anyhow!("write {}: {error}", path.display()))?;
     }
+    if let (Some(path), Some(key)) = (&args.vsa, &args.key) {
+        write_vsa(&verdict, &args.verifier_id, key, path)?;
+    }
     context.print(&Shown(&verdict))?;
     conclude(&verdict)
+}
+
+/// A verdict that could not be decided is not written: a VSA says PASSED or FAILED.
+fn write_vsa(verdict: &Verdict, verifier_id: &str, key: &Path, path: &Path) -> Result<(), Failure> {
+    let Some((subject, summary)) = vsa::of_verdict(verdict, verifier_id) else { return Ok(()) };
+    let statement = vsa::render(&[subject], &summary).or_internal("Internal")?;
+    let signed = signing::open_key(key)?.sign_statement(&statement).or_internal("SigningFailed")?;
+    std::fs::write(path, signed.bundle).map_err(|error| anyhow!("write {}: {error}", path.display()))?;
+    Ok(())
 }
