@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_core::digest::{Digest, Sha256};
 use assay_core::limits;
@@ -27,6 +28,8 @@ const MANIFEST_TYPES: [&str; 4] =
 pub(super) const PAGES: usize = 256;
 /// Most tags that are listed.
 const TAGS: usize = 100_000;
+/// Pauses before a manifest is written again whose blobs the registry says it lacks, in milliseconds.
+const BLOB_PAUSES: [u64; 5] = [20, 50, 100, 200, 400];
 /// Docker Hub's name in references, and the host that speaks the protocol.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
@@ -325,11 +328,21 @@ impl Registry {
         let call = Call::new(Method::PUT, self.url(&format!("manifests/{name}")))
             .header(CONTENT_TYPE, &kind)
             .payload(Payload::Bytes(Bytes::copy_from_slice(bytes)));
-        let answer = self.transport.open(&call).await?;
-        if !matches!(answer.status(), StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED) {
-            return Err(answer.status_error());
+        let mut pauses = BLOB_PAUSES.iter();
+        loop {
+            let answer = self.transport.open(&call).await?;
+            if matches!(answer.status(), StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED) {
+                return Ok((digest, answer.headers().clone()));
+            }
+            let error = answer.status_error();
+            // Docker's registry says so for a moment while another client pushes the same blob, and all artifacts share one config.
+            match pauses.next() {
+                Some(pause) if answer.says("MANIFEST_BLOB_UNKNOWN").await => {
+                    tokio::time::sleep(Duration::from_millis(*pause)).await;
+                }
+                _ => return Err(error),
+            }
         }
-        Ok((digest, answer.headers().clone()))
     }
 
     /// All tags of the repository, as the registry orders them.

@@ -172,6 +172,24 @@ impl Answer {
         StoreError::Status { what: self.what.clone(), status: self.status().as_u16() }
     }
 
+    /// Whether this is a client's error with this code of the distribution specification in its body.
+    pub(super) async fn says(self, code: &str) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Said {
+            errors: Vec<Code>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Code {
+            code: String,
+        }
+        if !self.status().is_client_error() {
+            return false;
+        }
+        let what = self.what.clone();
+        let Ok(body) = self.body(ERROR_BYTES).await else { return false };
+        super::parse_json::<Said>(&what, &body, ERROR_BYTES).is_ok_and(|said| said.errors.iter().any(|error| error.code == code))
+    }
+
     /// Reads what little an error says, so that the connection can serve the next request.
     async fn discard(self) {
         let _ = self.body(ERROR_BYTES).await;

@@ -50,6 +50,26 @@ async fn refused_writes_are_errors() {
 }
 
 #[tokio::test]
+async fn a_manifest_whose_blobs_are_just_being_written_is_sent_again_and_not_for_ever() {
+    for (code, failures, requests, stored) in
+        [("MANIFEST_BLOB_UNKNOWN", 2, 3, true), ("MANIFEST_BLOB_UNKNOWN", 100, 6, false), ("MANIFEST_INVALID", 2, 1, false)]
+    {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let server = Server::start(move |_| {
+            if asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < failures {
+                Reply::new(400).body(format!(r#"{{"errors":[{{"code":"{code}","message":"m","detail":{{}}}}]}}"#))
+            } else {
+                Reply::new(201)
+            }
+        })
+        .await;
+        let pushed = server.registry(Access::Push).await.push_manifest(&manifest("one"), None).await;
+        assert_eq!(pushed.is_ok(), stored, "{code}: {pushed:?}");
+        assert_eq!(server.requests().len(), requests, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn uploads_go_where_the_registry_says_with_its_own_parameters() {
     let server = Server::start(|request| match request.method.as_str() {
         "HEAD" => Reply::new(404),
