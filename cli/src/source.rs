@@ -74,7 +74,17 @@ pub(crate) struct Written {
 /// # Errors
 /// Exit 1 if a lock file's blob cannot be read.
 pub(crate) fn write(repository: &Repository, place: &Place, tree: &SourceTree) -> Result<Written, Failure> {
-    let parts = parts(repository, tree).or_internal("UnreadableRepository")?;
+    write_with(repository, place, tree, Parts::default())
+}
+
+/// As [`write`], with packages and relationships that other tools told of.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_with(repository: &Repository, place: &Place, tree: &SourceTree, more: Parts) -> Result<Written, Failure> {
+    let mut parts = parts(repository, tree).or_internal("UnreadableRepository")?;
+    parts.packages.extend(more.packages);
+    parts.relationships.extend(more.relationships);
     let dependencies = parts.packages.len();
     let bytes = source::document(place, tree, parts).to_bytes().or_internal("SbomNotWritten")?;
     Ok(Written { bytes, dependencies })

@@ -16,7 +16,9 @@ Examples:
   assay sbom
   assay sbom --ref refs/heads/main --url https://git.example.com/team/app
   assay sbom --output-file -
-  assay sbom --commit HEAD --note"
+  assay sbom --commit HEAD --note
+  assay sbom --merge scanned.cdx.json
+  assay sbom --format cyclonedx --output-file app.cdx.json"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]

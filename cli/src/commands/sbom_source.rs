@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use assay_core::digest::{Digest, GitOid};
-use assay_core::spdx::source::Carrier;
+use assay_core::spdx::source::{Carrier, Parts};
+use assay_core::spdx::{Document, merge};
 use assay_core::tree::SBOM_PATH;
+use assay_core::{cyclonedx, limits};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::{Failure, OrFail as _};
+use crate::input;
 use crate::output::{self, Report, Table};
 use crate::source::{self, Destination};
 
@@ -28,8 +31,25 @@ pub(crate) struct Args {
     /// Write the document to this file; - is stdout [default: .assay/source.spdx.json, with --commit stdout]
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
+    /// The form of the document; a carrier and a signature need SPDX
+    #[arg(long, value_enum, default_value_t)]
+    format: Form,
+    /// Take in the packages of a document that another tool wrote: SPDX 2.2 or 2.3, JSON or tag-value, or CycloneDX 1.4 to 1.6.
+    /// May be given several times; what cannot be carried over is told on stderr
+    #[arg(long, value_name = "FILE")]
+    merge: Vec<PathBuf>,
     #[command(flatten)]
     destination: Destination,
+}
+
+/// The form of a source SBOM.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// SPDX 2.3 JSON
+    #[default]
+    Spdx,
+    /// CycloneDX 1.6 JSON, for other tools
+    Cyclonedx,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,7 +101,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     if let Err(error) = cache.save(tree.entries()) {
         tracing::debug!(%error, "the cache is not written");
     }
-    let written = source::write(&repository, &place, &tree)?;
+    let mut written = source::write_with(&repository, &place, &tree, merged(&args.merge)?)?;
+    if args.format == Form::Cyclonedx {
+        if args.output_file.is_none() && (args.note || args.commit.is_none()) {
+            return Err(Failure::usage(
+                "CarrierNeedsSpdx",
+                anyhow!("what is signed and carried is SPDX: give --output-file for CycloneDX"),
+            ));
+        }
+        let document = Document::parse(&written.bytes).or_internal("SbomNotWritten")?;
+        written.bytes = cyclonedx::from_spdx(&document).and_then(|bom| bom.to_bytes()).or_internal("SbomNotWritten")?;
+    }
     let document = match (place.carrier, &args.output_file) {
         (Carrier::Note(commit), None) if args.note => {
             let files = [(SBOM_PATH.to_owned(), written.bytes.clone())].into();
@@ -108,6 +138,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         reference: place.reference.to_string(),
         parents: place.parents,
     })
+}
+
+/// The packages of documents of other tools. What is left behind is said, never dropped silently.
+fn merged(files: &[PathBuf]) -> Result<Parts, Failure> {
+    let mut parts = Parts::default();
+    for path in files {
+        let bytes = input::read(path, limits::SBOM_BYTES)?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let merged = merge::read(&name, &bytes)
+            .map_err(|error| Failure::configuration(error.reason(), anyhow!("{}: {error}", path.display())))?;
+        for loss in &merged.losses {
+            tracing::warn!(file = %name, "not carried over: {} ({} times)", loss.what, loss.count);
+        }
+        parts.packages.extend(merged.parts.packages);
+        parts.relationships.extend(merged.parts.relationships);
+    }
+    Ok(parts)
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<String, Failure> {
