@@ -211,6 +211,42 @@ fn openssh_and_we_verify_each_other_for_every_kind_of_key() {
     }
 }
 
+/// OpenSSH writes private numbers without leading zeros; a quarter of all keys of P-521 have some.
+#[test]
+fn openssh_key_files_with_short_private_numbers_sign() {
+    use base64::Engine as _;
+    for (curve, length, oid) in [
+        ("P-256", 32, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7][..]),
+        ("P-384", 48, &[0x2b, 0x81, 4, 0, 0x22]),
+        ("P-521", 66, &[0x2b, 0x81, 4, 0, 0x23]),
+    ] {
+        for (start, password) in [(&[0, 0x11][..], ""), (&[0, 0x11], PASSWORD), (&[0, 0x91], ""), (&[0, 0, 0, 0x11], PASSWORD)] {
+            // ECPrivateKey (RFC 5915) of this number, which openssl completes with the public half.
+            let number = [start, &[0x22; 66][..length - start.len()]].concat();
+            let tagged = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
+            let parts = [tagged(2, &[1]), tagged(4, &number), tagged(0xa0, &tagged(6, oid))].concat();
+            let pem = base64::engine::general_purpose::STANDARD.encode(tagged(0x30, &parts));
+            let folder = folder();
+            let at = folder.path();
+            fs::write(at.join("bare"), format!("-----BEGIN EC PRIVATE KEY-----\n{pem}\n-----END EC PRIVATE KEY-----\n")).unwrap();
+            succeeds(tool("openssl").current_dir(at).args(["ec", "-in", "bare", "-out", "key"]));
+            fs::set_permissions(at.join("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            // With -p it writes its own format.
+            succeeds(tool("ssh-keygen").current_dir(at).args(["-q", "-p", "-P", "", "-N", password, "-f", "key"]));
+            assert!(fs::read_to_string(at.join("key")).unwrap().contains("BEGIN OPENSSH PRIVATE KEY"));
+            let line = run(tool("ssh-keygen").current_dir(at).args(["-y", "-P", password, "-f", "key"])).stdout;
+            let public = PublicKey::from_openssh(std::str::from_utf8(&line).unwrap()).unwrap();
+            let key = read_key(&at.join("key"), (!password.is_empty()).then_some(password)).unwrap();
+            assert_eq!(key.public_key(), &public, "{curve} {start:?}");
+            verify(SignatureFormat::SshSig, &key.sign_document(DOCUMENT, SignatureFormat::SshSig).unwrap(), &public).unwrap();
+            if !password.is_empty() {
+                assert!(matches!(read_key(&at.join("key"), Some("wrong")), Err(KeyFileError::Decrypt)));
+                assert!(matches!(read_key(&at.join("key"), None), Err(KeyFileError::PasswordNeeded)));
+            }
+        }
+    }
+}
+
 /// Flips a bit of every byte of the decoded signature.
 fn refuses_every_change(armored: &[u8], key: &PublicKey) {
     use base64::Engine as _;

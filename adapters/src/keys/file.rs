@@ -91,7 +91,7 @@ impl SigningKey {
         let label = label(text)?;
         let password = || password().ok_or(KeyFileError::PasswordNeeded);
         let secret = match label {
-            "OPENSSH PRIVATE KEY" => return Ok(Self::from_secret(ssh_file::read(text, password)?)?.of_ssh()),
+            ssh_file::LABEL => return Ok(Self::from_secret(ssh_file::read(text, password)?)?.of_ssh()),
             "PRIVATE KEY" => Secret::from_pkcs8(&der(text, label)?)?,
             "EC PRIVATE KEY" => {
                 let key = p256::SecretKey::from_sec1_der(&der(text, label)?).map_err(|_| KeyFileError::Pkcs8)?;
@@ -128,7 +128,7 @@ fn label(text: &str) -> Result<&str, KeyFileError> {
 }
 
 /// The decoded body of the PEM block.
-fn der(text: &str, label: &str) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+pub(crate) fn der(text: &str, label: &str) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     use base64::Engine;
     let body = text
         .strip_prefix(&format!("-----BEGIN {label}-----"))

@@ -9,6 +9,7 @@ pub mod file;
 pub mod generate;
 pub mod password;
 pub mod secret;
+mod short_ecdsa;
 pub mod sign;
 mod ssh_file;
 

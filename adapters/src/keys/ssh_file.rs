@@ -7,24 +7,26 @@ use x509_cert::der::asn1::{AnyRef, UintRef};
 use x509_cert::der::{Encode, Tag};
 use zeroize::Zeroizing;
 
-use crate::keys::Password;
-use crate::keys::file::KeyFileError;
+use crate::keys::file::{self, KeyFileError};
 use crate::keys::secret::{Curve, Secret};
+use crate::keys::{Password, short_ecdsa};
+
+/// What stands after BEGIN.
+pub(crate) const LABEL: &str = "OPENSSH PRIVATE KEY";
 
 /// Most rounds of bcrypt_pbkdf, about a minute. `ssh-keygen` writes 24.
 const ROUNDS: u32 = 4096;
 
 pub(crate) fn read(pem: &str, password: impl FnOnce() -> Result<Password, KeyFileError>) -> Result<Secret, KeyFileError> {
     let wrong = |detail: String| KeyFileError::Ssh { detail };
-    let mut key = ssh_key::PrivateKey::from_openssh(pem).map_err(|source| wrong(source.to_string()))?;
-    if key.is_encrypted() {
-        if let ssh_key::Kdf::Bcrypt { rounds, .. } = key.kdf()
-            && *rounds > ROUNDS
-        {
-            return Err(wrong(format!("{rounds} rounds of key derivation, the limit is {ROUNDS}")));
+    let key = match ssh_key::PrivateKey::from_openssh(pem) {
+        Ok(key) if key.is_encrypted() => decrypt(pem, &key, password)?,
+        Ok(key) => key,
+        Err(source @ ssh_key::Error::Encoding(_)) => {
+            short_ecdsa::read(&file::der(pem, LABEL)?, None).ok_or_else(|| wrong(source.to_string()))?
         }
-        key = key.decrypt(password()?.as_bytes()).map_err(|_| KeyFileError::Decrypt)?;
-    }
+        Err(source) => return Err(wrong(source.to_string())),
+    };
     let inconsistent = || wrong("its parts contradict each other".to_owned());
     match key.key_data() {
         KeypairData::Ed25519(pair) => {
@@ -59,6 +61,26 @@ pub(crate) fn read(pem: &str, password: impl FnOnce() -> Result<Password, KeyFil
         other => Err(KeyFileError::Algorithm {
             algorithm: other.algorithm().map_or_else(|_| "unknown".to_owned(), |algorithm| algorithm.to_string()),
         }),
+    }
+}
+
+fn decrypt(
+    pem: &str,
+    key: &ssh_key::PrivateKey,
+    password: impl FnOnce() -> Result<Password, KeyFileError>,
+) -> Result<ssh_key::PrivateKey, KeyFileError> {
+    if let ssh_key::Kdf::Bcrypt { rounds, .. } = key.kdf()
+        && *rounds > ROUNDS
+    {
+        return Err(KeyFileError::Ssh { detail: format!("{rounds} rounds of key derivation, the limit is {ROUNDS}") });
+    }
+    let password = password()?;
+    match key.decrypt(password.as_bytes()) {
+        Ok(key) => Ok(key),
+        Err(ssh_key::Error::Encoding(_)) => {
+            short_ecdsa::read(&file::der(pem, LABEL)?, Some((key, &password))).ok_or(KeyFileError::Decrypt)
+        }
+        Err(_) => Err(KeyFileError::Decrypt),
     }
 }
 
