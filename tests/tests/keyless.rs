@@ -104,8 +104,11 @@ fn a_signature_with_a_rekor_v2_entry_and_a_timestamp() {
 
 #[test]
 fn attestations_with_rekor_v1_and_v2_entries() {
-    let root = production();
-    for name in ["bundles/conda-attestation.sigstore.json", "bundles/conda-attestation-rekor2.sigstore.json"] {
+    // The second was made with the staging services, and the production root rightly refuses it.
+    for (name, root, other_root) in [
+        ("bundles/conda-attestation.sigstore.json", production(), staging()),
+        ("bundles/conda-attestation-rekor2.sigstore.json", staging(), production()),
+    ] {
         let bundle = recorded(name);
         let found = subject(verify_attestation(&bundle, &alice("nobody", "nobody"), Some(&root), NOW));
         let right = alice(&found.issuer, &found.subject);
@@ -114,7 +117,7 @@ fn attestations_with_rekor_v1_and_v2_entries() {
         assert!(signed.signed_by.trusted_time.is_some());
         assert!(!signed.statement.subject.is_empty());
         assert!(verify_attestation(&bundle, &right, None, NOW).is_err());
-        assert!(verify_attestation(&bundle, &right, Some(&staging()), NOW).is_err());
+        assert!(verify_attestation(&bundle, &right, Some(&other_root), NOW).is_err());
         // Without the bundle around it the envelope has no certificate, and no key of ours made it.
         let value: Value = serde_json::from_slice(&bundle).unwrap();
         let bare = serde_json::to_vec(&value["dsseEnvelope"]).unwrap();
@@ -194,6 +197,61 @@ fn every_change_of_a_string_of_a_keyless_bundle_is_refused() {
         }
     }
     assert!(accepted.is_empty(), "changes accepted at {accepted:?}");
+}
+
+const CHECKPOINT: &str = "/verificationMaterial/tlogEntries/0/inclusionProof/checkpoint/envelope";
+
+/// The lines of a checkpoint in which a change is accepted by this attempt at every place of it.
+fn lines_that_may_change(whole: &Value, holds: impl Fn(&Value) -> bool) -> Vec<String> {
+    assert!(holds(whole));
+    let text = whole.pointer(CHECKPOINT).unwrap().as_str().unwrap().to_owned();
+    let with = |envelope: String| {
+        let mut changed = whole.clone();
+        *changed.pointer_mut(CHECKPOINT).unwrap() = envelope.into();
+        holds(&changed)
+    };
+    for after in ["\n", "\n\n", "x", "\n— x y\n"] {
+        assert!(!with(format!("{text}{after}")), "{after:?} at the end");
+    }
+    let mut accepted = Vec::new();
+    for (position, character) in text.char_indices() {
+        let (before, after) = (&text[..position], &text[position + character.len_utf8()..]);
+        let replacement = if character == 'A' { 'B' } else { 'A' };
+        let changes =
+            [format!("{before}{replacement}{after}"), format!("{before}{after}"), format!("{before} {character}{after}")];
+        if changes.into_iter().any(with) {
+            let start = before.rfind('\n').map_or(0, |end| end + 1);
+            accepted.push(text[start..].lines().next().unwrap().to_owned());
+        }
+    }
+    accepted.dedup();
+    accepted
+}
+
+#[test]
+fn every_change_of_a_checkpoint_is_refused_but_in_lines_of_witnesses() {
+    let root = production();
+    let document = recorded("bundles/cosign-v3-blob.txt");
+    let bundle = recorded("bundles/cosign-v3-blob.sigstore.json");
+    let found = subject(verify(&document, &bundle, &alice("x", "x"), Some(&root)));
+    let right = alice(&found.issuer, &found.subject);
+    let whole: Value = serde_json::from_slice(&bundle).unwrap();
+    let holds = |changed: &Value| verify(&document, &serde_json::to_vec(changed).unwrap(), &right, Some(&root)).is_ok();
+    assert_eq!(lines_that_may_change(&whole, holds), [""; 0]);
+
+    // No trusted root names a witness, so their lines prove nothing: they may as well be left out, as signed-note has it.
+    let root = staging();
+    let bundle = recorded("bundles/conda-attestation-rekor2.sigstore.json");
+    let found = subject(verify_attestation(&bundle, &alice("x", "x"), Some(&root), NOW));
+    let right = alice(&found.issuer, &found.subject);
+    let whole: Value = serde_json::from_slice(&bundle).unwrap();
+    let holds = |changed: &Value| verify_attestation(&serde_json::to_vec(changed).unwrap(), &right, Some(&root), NOW).is_ok();
+    let names: Vec<_> =
+        lines_that_may_change(&whole, holds).iter().map(|line| line.split(' ').nth(1).unwrap_or(line).to_owned()).collect();
+    assert_eq!(
+        names,
+        ["staging.witness.transparency.goog/ring-any-bells", "witness.navigli.sunlight.geomys.org", "witness.stagemole.eu"]
+    );
 }
 
 /// JSON pointers of all strings that are not empty.

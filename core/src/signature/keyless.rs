@@ -3,7 +3,9 @@
 //! The checks are those of the `sigstore-verify` crate: chain, signed certificate timestamp, log entry, signed timestamp, signature, and
 //! that the log entry is about this very signature. Its only contact with the outside is the clock, for "not in the future" (DECISIONS.md).
 
-use sigstore_types::{Bundle, DerPublicKey, Sha256Hash, SignatureContent};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sigstore_types::{Bundle, DerPublicKey, Sha256Hash, SignatureContent, TransparencyLogEntry};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult};
 
 use crate::digest::Digest;
@@ -81,7 +83,31 @@ fn parse(bytes: &[u8], signed: Signed<'_>) -> Result<Bundle, SignatureError> {
         }
         _ => false,
     };
+    if !bundle.verification_material.tlog_entries.iter().all(checkpoint_is_the_logs) {
+        let source =
+            sigstore_types::Error::InvalidCheckpoint("not in the form of a note, or not signed in the log's name".into());
+        return Err(SignatureError::Keyless { source: Box::new(source.into()) });
+    }
     if same { Ok(bundle) } else { Err(SignatureError::KeylessIncomplete) }
+}
+
+/// Whether an entry's checkpoint, if it has one, is written as notes are and names its log as the signer.
+///
+/// The other crate takes a log's signature under any name, and passes over what follows a second empty line. Neither is
+/// signed, so nothing is proved by them; but a note's signature is one of name and key, and other verifiers refuse these.
+/// Source: C2SP, `signed-note` and `tlog-checkpoint`; Rekor v1 adds ` - ` and the tree's id to its name in the origin.
+fn checkpoint_is_the_logs(entry: &TransparencyLogEntry) -> bool {
+    let Some(data) = entry.inclusion_proof.as_ref().map(|proof| &proof.checkpoint) else { return true };
+    let Some(checkpoint) = data.checkpoint() else { return true };
+    let mut note = [checkpoint.signed_data(), b"\n"].concat();
+    for line in checkpoint.signatures() {
+        let key_and_signature = [line.key_id.as_bytes().as_slice(), line.signature.as_bytes()].concat();
+        note.extend_from_slice(format!("\u{2014} {} {}\n", line.name, STANDARD.encode(key_and_signature)).as_bytes());
+    }
+    let name = checkpoint.origin().split_once(" - ").map_or(checkpoint.origin(), |(name, _)| name);
+    let log = entry.log_id.key_id.as_bytes();
+    let mut of_the_log = checkpoint.signatures().iter().filter(|line| log.starts_with(line.key_id.as_bytes())).peekable();
+    note == data.envelope().as_bytes() && of_the_log.peek().is_some() && of_the_log.all(|line| line.name == name)
 }
 
 fn run(
