@@ -1,5 +1,5 @@
-# Sourced by hack/demo: Debian's docker-registry on loopback, and the policies the images in it are judged by.
-# shellcheck shell=bash
+# Sourced by hack/demo, which sets `work`: Debian's docker-registry on loopback, and the policies its images are judged by.
+# shellcheck shell=bash disable=SC2154
 
 # start_registry FOLDER: serves on a free port of loopback; sets `registry` to HOST:PORT and `registry_pid`.
 start_registry() {
