@@ -166,8 +166,8 @@ reasons! {
     InputNotAllowed, false, "use an input that has its own verdict, or add its digest to `inputs.images`";
     /// The build was not hermetic, or did not say.
     NotHermetic, false, "build hermetically";
-    /// The image holds a package that neither the base nor the declared source brought.
-    ContentsNotDeclared, false, "declare it in a lock file or in the base image";
+    /// The image holds a package that the source does not declare.
+    ContentsNotDeclared, false, "declare it in a lock file of the source";
 
     /// The list of revocations is missing, unreadable or expired.
     RevocationsStale, true, "publish a current list of revocations";

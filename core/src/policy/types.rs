@@ -293,7 +293,7 @@ pub struct Inputs {
     pub images: Option<NonEmpty<InputImage>>,
     /// Whether build commands must have run without network.
     pub hermetic: Hermetic,
-    /// Whether every package in the image must come from the base or be declared by the source.
+    /// Whether every package in the image must be declared by the source.
     pub contents: Contents,
 }
 
@@ -319,7 +319,7 @@ pub enum Hermetic {
 /// Whether every package in the image must be accounted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Contents {
-    /// Each must come from the base image or be declared in the source SBOM.
+    /// Each must be declared in the source SBOM, those of a base image too: result SBOMs do not say yet what the base brought.
     Declared,
     /// Anything may be in it.
     NotRequired,

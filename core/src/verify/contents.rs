@@ -231,7 +231,7 @@ fn condition_facts(chain: &Chain<'_>, document: &Document, root: &Package) -> Ma
     map
 }
 
-/// Whether every package of every result SBOM comes from a base image or is declared by the source; else which does not.
+/// Whether every package of every result SBOM is declared by the source; else which is not.
 pub(super) fn all_declared(chain: &Chain<'_>, source: &Source) -> Result<(), String> {
     let Some(known) = &source.known else { return Err("the source is not known, see E1".into()) };
     let declared: BTreeSet<&str> = known.document.packages.iter().flat_map(Package::purls).collect();
@@ -242,19 +242,9 @@ pub(super) fn all_declared(chain: &Chain<'_>, source: &Source) -> Result<(), Str
         judged += 1;
         let document = Document::parse(&sbom.bytes).map_err(|error| error.to_string())?;
         let described = document.described();
-        // What the base brought is told by its layers, which the builder leaves untouched.
-        let of_base: BTreeSet<&str> = document
-            .relationships
-            .iter()
-            .filter(|relationship| {
-                relationship.relationship_type == "CONTAINS" && relationship.comment.as_deref() == Some("base layer")
-            })
-            .map(|relationship| relationship.related_spdx_element.as_str())
-            .collect();
         for package in document.packages.iter().filter(|package| !described.contains(&package.spdx_id.as_str())) {
             let mut purls = package.purls().filter(|purl| !purl.starts_with("pkg:oci/")).peekable();
-            if purls.peek().is_some() && !purls.any(|purl| declared.contains(purl)) && !of_base.contains(package.spdx_id.as_str())
-            {
+            if purls.peek().is_some() && !purls.any(|purl| declared.contains(purl)) {
                 return Err(format!("{} {}", package.name, package.version_info.as_deref().unwrap_or_default()));
             }
         }

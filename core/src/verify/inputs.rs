@@ -32,7 +32,7 @@ pub(super) fn judge(chain: &mut Chain<'_>, source: &Source) -> Finding {
     if required.contents == Contents::Declared
         && let Err(found) = super::contents::all_declared(chain, source)
     {
-        return Finding::refused(Edge::E13, Reason::ContentsNotDeclared, "packages of the base or declared by the source", found);
+        return Finding::refused(Edge::E13, Reason::ContentsNotDeclared, "packages declared by the source", found);
     }
     Finding::ok(Edge::E13, "inputs that are vouched for", format!("{} inputs", chain.facts.inputs.len()))
 }
