@@ -9,7 +9,7 @@ use assay_core::digest::Digest;
 use assay_core::edge::{Edge, EdgeState};
 use assay_core::reference::Repository;
 use assay_core::statement::{self, ResourceDescriptor};
-use assay_core::verify::{State, verify};
+use assay_core::verify::{REBUILD_TYPE, State, verify};
 use serde::Serialize;
 
 use super::replay::{conclude, judged_repository, read_policy, read_trust_root};
@@ -18,9 +18,6 @@ use crate::exit::{Failure, OrFail as _};
 use crate::local_build::{self, SourceArgs};
 use crate::output::{Report, Table};
 use crate::{progress, signing};
-
-/// The predicate of a rebuild attestation.
-const PREDICATE_TYPE: &str = "https://assay.dev/attestation/rebuild/v1";
 
 /// Rebuild an image from its evidence and compare bit for bit
 ///
@@ -80,7 +77,7 @@ impl Report for Outcome {
     }
 }
 
-/// `PREDICATE_TYPE`'s predicate.
+/// The predicate of a rebuild attestation.
 #[derive(Debug, Serialize)]
 struct Predicate<'a> {
     original: ResourceDescriptor,
@@ -163,12 +160,12 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
                 differences,
             };
             let subject = [ResourceDescriptor::new(repository.to_string(), "", evidence.digest)];
-            let statement = statement::render(&subject, PREDICATE_TYPE, &predicate).or_internal("Internal")?;
+            let statement = statement::render(&subject, REBUILD_TYPE, &predicate).or_internal("Internal")?;
             let signed = key.sign_statement(&statement).or_internal("SigningFailed")?;
             spinner.set_message("attaching the result");
             let descriptor = assay_core::oci::Descriptor::of(&outcome.built.descriptor.media_type, &evidence.manifest);
             let digest = context.block_on(async {
-                evidence::publish_attestation(&store, &descriptor, &signed.bundle, PREDICATE_TYPE, checkout.commit_time())
+                evidence::publish_attestation(&store, &descriptor, &signed.bundle, REBUILD_TYPE, checkout.commit_time())
                     .await
                     .map_err(|error| Failure::unknown(error.reason(), error))
             })?;

@@ -38,6 +38,7 @@ use crate::spdx::source::RefName;
 use crate::time::Timestamp;
 use crate::verdict::{Used, Verdict};
 
+pub use rebuilds::PREDICATE_TYPE as REBUILD_TYPE;
 pub use revocation::{PREDICATE_TYPE as REVOCATIONS_TYPE, RevocationList, RevocationTarget, Revoked};
 
 /// What the arbiter knows besides the evidence. There is no default: each member is a decision of the caller.

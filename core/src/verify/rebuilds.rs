@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 use crate::verdict::Used;
 
 /// The predicate's type.
-pub(super) const PREDICATE_TYPE: &str = "https://assay.dev/attestation/rebuild/v1";
+pub const PREDICATE_TYPE: &str = "https://assay.dev/attestation/rebuild/v1";
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

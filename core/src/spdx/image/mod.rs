@@ -22,7 +22,7 @@ pub use read::{DescribedPackage, ImageDescription, ImageSbomError, read};
 pub use write::{Summary, WriteImageError, write};
 
 use super::{Document, SpdxError};
-use crate::digest::Digest;
+use crate::digest::{Digest, Sha1};
 use crate::time::Timestamp;
 
 /// Namespace of image SBOMs, before the digest.
@@ -97,8 +97,7 @@ impl SourceDocument {
     /// [`SpdxError`] if they are no SPDX document.
     pub fn of(bytes: &[u8]) -> Result<Self, SpdxError> {
         let document = Document::parse(bytes)?;
-        let sha1 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
-        Ok(Self { namespace: document.document_namespace, sha1: hex::encode(sha1.as_ref()), sha256: Some(Digest::of(bytes)) })
+        Ok(Self { namespace: document.document_namespace, sha1: Sha1::hex_of(bytes), sha256: Some(Digest::of(bytes)) })
     }
 }
 
