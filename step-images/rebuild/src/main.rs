@@ -1,0 +1,3 @@
+//! Repeats a build from its evidence and compares.
+
+fn main() {}

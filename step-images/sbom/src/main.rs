@@ -1,0 +1,3 @@
+//! Writes and validates the result SBOM.
+
+fn main() {}
