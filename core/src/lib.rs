@@ -8,6 +8,7 @@
 //! - Everything that comes from outside is capped in bytes, count and depth ([`limits`]) before it is interpreted.
 //! - An empty set is never "verified".
 
+pub mod admission;
 pub mod compare;
 pub mod cyclonedx;
 pub mod definition;

@@ -8,6 +8,8 @@ pub const BUNDLE_BYTES: usize = 1024 * 1024;
 pub const SBOM_BYTES: usize = 256 * 1024 * 1024;
 /// Largest policy, recipe or definition document, in bytes.
 pub const DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
+/// Largest admission review, in bytes: the object as it is and as it was, each of at most what an API server takes (3 MiB).
+pub const REVIEW_BYTES: usize = 8 * 1024 * 1024;
 /// Largest raw git commit object, in bytes.
 pub const COMMIT_BYTES: usize = 1024 * 1024;
 /// Deepest nesting of any JSON document.
