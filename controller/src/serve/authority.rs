@@ -186,15 +186,20 @@ fn params(names: &[String], now: i64, days: i64, what: &'static str) -> Result<C
     Ok(params)
 }
 
+/// A name of its own for each authority, made from its key: clients find the issuer by it.
+fn authority_name(key: &KeyPair) -> DistinguishedName {
+    let hex: String = assay_core::digest::Digest::of(key.public_key_raw()).hex().chars().take(16).collect();
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, format!("assay webhook authority {hex}"));
+    name
+}
+
 fn issue_authority(now: i64) -> Result<Pair, AuthorityError> {
     let what = "an authority";
     let issue = |source| AuthorityError::Issue { what, source };
     let key = KeyPair::generate().map_err(issue)?;
     let mut params = params(&[], now, AUTHORITY_DAYS, what)?;
-    params.distinguished_name = DistinguishedName::new();
-    // A name of its own for each: clients find the issuer by it.
-    let name = format!("assay webhook authority {}", assay_core::digest::Digest::of(key.public_key_raw()).hex());
-    params.distinguished_name.push(DnType::CommonName, name.chars().take(40).collect::<String>());
+    params.distinguished_name = authority_name(&key);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let certificate = params.self_signed(&key).map_err(issue)?;
@@ -205,7 +210,10 @@ fn issue_leaf(authority: &Pair, names: &[String], now: i64) -> Result<Pair, Auth
     let what = "a server certificate";
     let issue = |source| AuthorityError::Issue { what, source };
     let issuer_key = KeyPair::from_pem(&authority.key).map_err(issue)?;
-    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, issuer_key).map_err(issue)?;
+    // Of its issuer a certificate holds the name and the key's identifier, and both follow from the key.
+    let mut issuer = CertificateParams::default();
+    issuer.distinguished_name = authority_name(&issuer_key);
+    let issuer = Issuer::new(issuer, issuer_key);
     let key = KeyPair::generate().map_err(issue)?;
     let mut params = params(names, now, LEAF_DAYS, what)?;
     params.distinguished_name = DistinguishedName::new();

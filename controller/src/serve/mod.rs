@@ -125,7 +125,7 @@ pub async fn serve(
                     continue;
                 }
             },
-            _ = shutdown.wait_for(|stop| *stop) => break,
+            () = stopped(&mut shutdown) => break,
         };
         let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
             tracing::warn!(%peer, limit = limits.connections, "connection closed, there are as many as allowed");
@@ -178,6 +178,11 @@ pub async fn serve(
         tracing::warn!(seconds = limits.drain.as_secs(), "requests that still ran were cut off");
     }
     Ok(())
+}
+
+/// Waits for a stop. A sender that is gone wants no more work either.
+pub(crate) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
 fn acceptor(certificates: Arc<Certificates>) -> Result<TlsAcceptor, ServeError> {

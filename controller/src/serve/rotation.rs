@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::authority::Pair;
-use super::{AuthorityError, CertificateError, Certificates, Material};
+use super::{AuthorityError, CertificateError, Certificates, Material, stopped};
 
 /// How often it is looked whether anything has to be renewed, was replaced by another replica, or lost its bundle.
 const TURN: Duration = Duration::from_secs(20);
@@ -103,7 +103,7 @@ pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
 }
 
 /// Keeps the certificates of this server. Every replica runs one; the Secret's version decides who writes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Keeper {
     /// The way to the API server.
     pub client: Client,
@@ -128,7 +128,7 @@ impl Keeper {
             }
             tokio::select! {
                 () = tokio::time::sleep(TURN) => {}
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = stopped(&mut shutdown) => return,
             }
         }
     }

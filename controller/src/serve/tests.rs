@@ -171,7 +171,7 @@ async fn running_requests_are_answered_when_the_server_stops() {
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_ends() {
-    let routes = warp::path!("never").then(|| std::future::pending::<warp::reply::Response>()).boxed();
+    let routes = warp::path!("never").then(std::future::pending::<warp::reply::Response>).boxed();
     let server = start(routes, Limits { request: Duration::from_millis(50), ..Limits::default() }).await;
     assert_eq!(client(&server, &server.material).get(url("never")).send().await.unwrap().status(), 503);
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError};
 use crate::limits;
@@ -271,22 +271,26 @@ impl Answer {
     /// The review that the API server gets back.
     #[must_use]
     pub fn to_json(&self, uid: &str) -> Value {
-        let mut response = serde_json::json!({"uid": uid, "allowed": self.refusal.is_none()});
+        let mut response = Map::new();
+        response.insert("uid".to_owned(), uid.into());
+        response.insert("allowed".to_owned(), self.refusal.is_none().into());
         if let Some(message) = &self.refusal {
-            response["status"] = serde_json::json!({"code": 403, "reason": "Forbidden", "message": cut(message, MESSAGE_BYTES)});
+            let status = serde_json::json!({"code": 403, "reason": "Forbidden", "message": cut(message, MESSAGE_BYTES)});
+            response.insert("status".to_owned(), status);
         }
         if !self.warnings.is_empty() {
             let warnings: Vec<String> = self.warnings.iter().take(WARNINGS).map(|warning| cut(warning, WARNING_BYTES)).collect();
-            response["warnings"] = warnings.into();
+            response.insert("warnings".to_owned(), warnings.into());
         }
         if !self.audit.is_empty() {
-            response["auditAnnotations"] =
+            let audit: Map<String, Value> =
                 self.audit.iter().map(|(name, value)| (name.clone(), cut(value, MESSAGE_BYTES).into())).collect();
+            response.insert("auditAnnotations".to_owned(), audit.into());
         }
         if self.refusal.is_none() && !self.patch.is_empty() {
             let patch = serde_json::to_vec(&self.patch).unwrap_or_default();
-            response["patchType"] = "JSONPatch".into();
-            response["patch"] = STANDARD.encode(patch).into();
+            response.insert("patchType".to_owned(), "JSONPatch".into());
+            response.insert("patch".to_owned(), STANDARD.encode(patch).into());
         }
         serde_json::json!({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
     }
