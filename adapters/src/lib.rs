@@ -4,6 +4,7 @@
 pub mod build;
 pub mod compare;
 pub mod evidence;
+pub mod gate;
 pub mod git;
 pub mod http;
 pub mod image;

@@ -97,6 +97,18 @@ pub fn judge(
     }
 }
 
+/// Whether a policy allows sources of this place. To be asked before the place is spoken to: a run must not send its gate anywhere.
+///
+/// # Errors
+/// The finding that E1 is refused.
+pub fn check_place(policy: &Policy, url: &RepositoryUrl, reference: &RefName) -> Result<(), Finding> {
+    let Some(sources) = &policy.spec().sources else {
+        let found = format!("policy {:?} has none", policy.name());
+        return Err(Finding::refused(Edge::E1, Reason::FactMissing, "a policy with `sources` and `authors`", found));
+    };
+    verify::allowed_place(sources, url, reference).map_err(|finding| *finding)
+}
+
 /// The place the author signed for is where this was fetched from, and one the policy allows.
 fn place(request: &Request<'_>, sources: &crate::policy::types::Sources, facts: &SourceFacts) -> Result<Finding, Finding> {
     let refused = |reason, expected: &str, found: &str| Finding::refused(Edge::E1, reason, expected, found);

@@ -32,6 +32,14 @@ impl Repository {
         Ok(data)
     }
 
+    /// Whether an object is there.
+    ///
+    /// # Errors
+    /// [`GitError::Format`].
+    pub fn has(&self, id: &GitOid) -> Result<bool, GitError> {
+        Ok(self.repo.has_object(object_id(id)?))
+    }
+
     /// Every path of a tree, in no particular order.
     fn list(&self, root: &GitOid) -> Result<Vec<Listed>, GitError> {
         let mut listed = Vec::new();

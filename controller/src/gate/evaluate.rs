@@ -1,0 +1,333 @@
+//! Judging one attempt: what the run asks for is read from the cluster, fetched and given to the gate. All outside contact is here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_adapters::gate::{self, Cache, Credentials, Gate, GateError, Quota, SourceRequest};
+use assay_adapters::http::Http;
+use assay_adapters::keys::SigningKey;
+use assay_core::gate::Word;
+use assay_core::policy::{Policy, PolicyError};
+use assay_core::signature::TrustRoot;
+use assay_core::vsa::RunIdentity;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource as _;
+use kube::api::{Api, DynamicObject};
+use kube::core::ApiResource;
+use serde_json::Value;
+
+use super::plan::Outcome;
+use super::run::{Run, SettingsFrom};
+use super::{now, pipeline_runs};
+use crate::api::source_gate::{CarrierChoice, PolicyKind, PolicyRef, SourceGateSpec};
+use crate::api::{ClusterTrustPolicy, SourceGate, TrustPolicy, trust_policy};
+use crate::roles::{Context, RoleError};
+
+/// First pause after a failure that may pass; it doubles with each.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Why a run cannot be judged, or does not pass.
+#[derive(Debug, thiserror::Error)]
+enum EvaluateError {
+    /// Something in the run's parameters or settings.
+    #[error("{why}")]
+    Invalid { reason: &'static str, why: String },
+    /// The cluster did not answer.
+    #[error("read {what}: {source}")]
+    Cluster {
+        what: String,
+        #[source]
+        source: kube::Error,
+    },
+    /// A policy that core refuses.
+    #[error("policy {name:?}: {source}")]
+    Policy {
+        name: String,
+        #[source]
+        source: PolicyError,
+    },
+    /// The gate itself.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+impl EvaluateError {
+    fn invalid(reason: &'static str, why: impl Into<String>) -> Self {
+        Self::Invalid { reason, why: why.into() }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid { reason, .. } => reason,
+            Self::Cluster { .. } => "ClusterUnavailable",
+            Self::Policy { .. } => "PolicyInvalid",
+            Self::Gate(error) => error.reason(),
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Invalid { .. } | Self::Policy { .. } => false,
+            Self::Cluster { source: kube::Error::Api(answer), .. } => answer.code >= 500 || answer.code == 429,
+            Self::Cluster { .. } => true,
+            Self::Gate(error) => error.is_transient(),
+        }
+    }
+}
+
+/// Judges runs.
+pub(super) struct Evaluator {
+    context: Arc<Context>,
+    gate: Gate,
+    key: SigningKey,
+    trust_root: Option<TrustRoot>,
+}
+
+impl Evaluator {
+    /// Opens key, cache and clients: what is wrong with them is said at once, not at the first run.
+    pub(super) fn new(context: Arc<Context>) -> Result<Self, RoleError> {
+        let settings = &context.config.gate;
+        let quota = Quota {
+            pack_bytes: settings.fetch_bytes,
+            pack_objects: settings.fetch_objects,
+            time: Duration::from_secs(settings.fetch_seconds),
+            ..Quota::default()
+        };
+        let gate =
+            Gate { http: Http::new(&context.config.http())?, cache: Cache::new(&settings.cache, settings.cache_bytes)?, quota };
+        let key = context.signing_key()?;
+        let trust_root = match &context.config.trusted_root {
+            Some(path) => Some(TrustRoot::parse(&std::fs::read(path)?)?),
+            None => None,
+        };
+        Ok(Self { context, gate, key, trust_root })
+    }
+
+    /// Judges an attempt to its end. What may pass is tried again, with growing pauses.
+    pub(super) async fn evaluate(&self, run: &Run) -> Outcome {
+        let mut pause = PAUSE;
+        let mut tried = 1;
+        loop {
+            let error = match self.judge(run).await {
+                Ok(outcome) => return outcome,
+                Err(error) => error,
+            };
+            if !error.is_transient() || tried >= self.context.config.gate.attempts {
+                return Outcome::refused(error.reason(), error.to_string());
+            }
+            tracing::warn!(%error, tried, "trying again");
+            tokio::time::sleep(with_jitter(pause, &run.uid, tried)).await;
+            pause = (pause * 2).min(LONGEST);
+            tried += 1;
+        }
+    }
+
+    /// What else has to end when a run was cancelled.
+    pub(super) async fn cancelled(&self, _run: &Run) {}
+
+    async fn judge(&self, run: &Run) -> Result<Outcome, EvaluateError> {
+        let settings = self.settings(run).await?;
+        let policy = self.policy(run, &settings).await?;
+        let request = request(run, &settings)?;
+        let pipeline_run = self.pipeline_run(run).await?;
+        let credentials = self.credentials(run, &settings).await?;
+        let now = now();
+        let passed = self.gate.source(&request, credentials.as_ref(), &policy, self.trust_root.as_ref(), now).await?;
+        if policy.spec().definitions.is_some() && pipeline_run.is_none() {
+            return Err(EvaluateError::invalid(
+                "NotInPipeline",
+                "the policy asks for a signed definition, but no PipelineRun owns this run",
+            ));
+        }
+        let word = Word {
+            verifier_id: self.context.config.gate.verifier_id.clone(),
+            time: now,
+            depth: passed.source.depth,
+            run: match &pipeline_run {
+                Some(owner) => RunIdentity {
+                    namespace: run.namespace.clone(),
+                    pipeline_run: owner.metadata.name.clone().unwrap_or_default(),
+                    uid: owner.metadata.uid.clone().unwrap_or_default(),
+                },
+                None => RunIdentity { namespace: run.namespace.clone(), pipeline_run: String::new(), uid: run.uid.clone() },
+            },
+            build_parameters: std::collections::BTreeMap::new(),
+        };
+        let spoken = gate::speak(&passed.approval, &word, &self.key)?;
+        let facts = passed.approval.facts();
+        let results = [
+            ("url", facts.url.to_string()),
+            ("commit", facts.commit.to_string()),
+            ("ref", facts.reference.to_string()),
+            ("commit-time", facts.commit_time.seconds().to_string()),
+            ("tree-digest", facts.tree_digest.to_string()),
+            ("source-digest", facts.sbom_digest.to_string()),
+            ("definition-ref", String::new()),
+            ("policy-digest", policy.digest().to_string()),
+            ("vsa-digest", spoken.envelope_digest.to_string()),
+            ("vsa", String::from_utf8_lossy(&spoken.bundle).into_owned()),
+        ];
+        let message = format!(
+            "commit {} on {} of {} is vouched for by {}",
+            facts.commit,
+            facts.reference,
+            facts.url,
+            passed.approval.signers().join(", ")
+        );
+        let results = results.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Outcome::Passed { results, message })
+    }
+
+    async fn get<K>(&self, api: Api<K>, name: &str, what: &str) -> Result<Option<K>, EvaluateError>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        api.get_opt(name).await.map_err(|source| EvaluateError::Cluster { what: format!("{what} {name:?}"), source })
+    }
+
+    /// The gate's settings: of the object the run refers to, or given in place.
+    async fn settings(&self, run: &Run) -> Result<SourceGateSpec, EvaluateError> {
+        let value = match &run.settings {
+            SettingsFrom::Inline(Value::Null) => return Ok(SourceGateSpec::default()),
+            SettingsFrom::Inline(value) => value.clone(),
+            SettingsFrom::Object(name) if name.is_empty() => return Ok(SourceGateSpec::default()),
+            SettingsFrom::Object(name) => {
+                let api: Api<DynamicObject> =
+                    Api::namespaced_with(self.context.client.clone(), &run.namespace, &ApiResource::erase::<SourceGate>(&()));
+                let found = self.get(api, name, "SourceGate").await?;
+                let missing = || {
+                    EvaluateError::invalid("SourceGateMissing", format!("there is no SourceGate {name:?} in {:?}", run.namespace))
+                };
+                found.ok_or_else(missing)?.data.get("spec").cloned().unwrap_or(Value::Null)
+            }
+        };
+        serde_json::from_value(value).map_err(|error| EvaluateError::invalid("SourceGateInvalid", format!("SourceGate: {error}")))
+    }
+
+    /// The policy, by the gate's settings or the run's parameter; two that differ are an error.
+    async fn policy(&self, run: &Run, settings: &SourceGateSpec) -> Result<Policy, EvaluateError> {
+        let wrong = |why: String| EvaluateError::invalid("InvalidParameter", why);
+        let asked = run.param("policy").map_err(wrong)?.map(policy_ref).transpose().map_err(wrong)?;
+        let reference = match (&settings.policy_ref, asked) {
+            (Some(set), Some(asked)) if *set != asked => {
+                return Err(wrong(format!("parameter \"policy\": the gate is set to {:?} {:?}", set.kind, set.name)));
+            }
+            (Some(set), _) => set.clone(),
+            (None, Some(asked)) => asked,
+            (None, None) => {
+                return Err(wrong("parameter \"policy\": it is missing, and the gate's settings name none".to_owned()));
+            }
+        };
+        let client = self.context.client.clone();
+        let api: Api<DynamicObject> = match reference.kind {
+            PolicyKind::TrustPolicy => Api::namespaced_with(client, &run.namespace, &ApiResource::erase::<TrustPolicy>(&())),
+            PolicyKind::ClusterTrustPolicy => Api::all_with(client, &ApiResource::erase::<ClusterTrustPolicy>(&())),
+        };
+        let object = self.get(api, &reference.name, "policy").await?.ok_or_else(|| {
+            EvaluateError::invalid("PolicyMissing", format!("there is no {:?} {:?}", reference.kind, reference.name))
+        })?;
+        trust_policy::load(&object).map_err(|source| EvaluateError::Policy { name: reference.name, source })
+    }
+
+    /// The PipelineRun that owns this run, found by name and believed by UID.
+    async fn pipeline_run(&self, run: &Run) -> Result<Option<DynamicObject>, EvaluateError> {
+        let Some(owner) = &run.owner else { return Ok(None) };
+        if owner.kind != "PipelineRun" || !owner.api_version.starts_with("tekton.dev/") {
+            return Ok(None);
+        }
+        let api: Api<DynamicObject> = Api::namespaced_with(self.context.client.clone(), &run.namespace, &pipeline_runs());
+        let found = self.get(api, &owner.name, "PipelineRun").await?;
+        match found.filter(|found| found.metadata.uid.as_deref() == Some(&owner.uid)) {
+            Some(found) => Ok(Some(found)),
+            None => Err(EvaluateError::invalid(
+                "PipelineRunMissing",
+                format!("PipelineRun {:?} with UID {} that owns this run is not there", owner.name, owner.uid),
+            )),
+        }
+    }
+
+    /// Credentials for the repository's host, if the gate names a secret. One that is for another host is an error, never sent.
+    async fn credentials(&self, run: &Run, settings: &SourceGateSpec) -> Result<Option<Credentials>, EvaluateError> {
+        let Some(reference) = &settings.credentials else { return Ok(None) };
+        let name = &reference.name;
+        let wrong = |why: &str| EvaluateError::invalid("CredentialsInvalid", format!("Secret {name:?}: {why}"));
+        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &run.namespace);
+        let secret = self.get(api, name, "Secret").await?.ok_or_else(|| wrong("it is not there"))?;
+        let url = run.param("url").map_err(|why| EvaluateError::invalid("InvalidParameter", why))?.unwrap_or_default();
+        let host = url.strip_prefix("https://").and_then(|rest| rest.split('/').next()).unwrap_or_default().to_ascii_lowercase();
+        let bound = secret
+            .meta()
+            .annotations
+            .iter()
+            .flatten()
+            .filter(|(name, _)| name.starts_with("tekton.dev/git-"))
+            .filter_map(|(_, value)| value.strip_prefix("https://"))
+            .any(|value| value.trim_end_matches('/').to_ascii_lowercase() == host);
+        if host.is_empty() || !bound {
+            return Err(wrong("no annotation tekton.dev/git-N binds it to https:// and the repository's host"));
+        }
+        let field = |name: &str| {
+            let bytes = &secret.data.as_ref()?.get(name)?.0;
+            Some(std::str::from_utf8(bytes).ok()?.trim_end_matches('\n').to_owned())
+        };
+        match (field("username"), field("password"), field("token")) {
+            (Some(user), Some(password), _) => Ok(Some(Credentials::basic(&host, &user, &password))),
+            (_, _, Some(token)) => Ok(Some(Credentials::bearer(&host, &token))),
+            _ => Err(wrong("it has neither username and password nor token")),
+        }
+    }
+}
+
+/// The run's parameters as a request to the gate.
+fn request(run: &Run, settings: &SourceGateSpec) -> Result<SourceRequest, EvaluateError> {
+    let wrong = |why: String| EvaluateError::invalid("InvalidParameter", why);
+    for name in run.params.keys() {
+        if !["url", "revision", "ref", "policy", "carrier"].contains(&name.as_str()) {
+            return Err(wrong(format!("parameter {name:?}: a gate takes url, revision, ref, policy and carrier")));
+        }
+    }
+    let required = |name: &str| {
+        run.param(name)
+            .map_err(wrong)?
+            .map(str::to_owned)
+            .ok_or_else(|| wrong(format!("parameter {name:?}: it is missing or empty")))
+    };
+    let set = settings.carrier.map(|carrier| match carrier {
+        CarrierChoice::Tree => "tree",
+        CarrierChoice::Notes => "notes",
+        CarrierChoice::Any => "any",
+    });
+    let carrier = match (set, run.param("carrier").map_err(wrong)?) {
+        (Some(set), Some(asked)) if set != asked => {
+            return Err(wrong(format!("parameter \"carrier\": the gate is set to {set}")));
+        }
+        (set, asked) => set.or(asked).unwrap_or("any").parse()?,
+    };
+    Ok(SourceRequest {
+        url: required("url")?,
+        revision: required("revision")?,
+        reference: run.param("ref").map_err(wrong)?.map(str::to_owned),
+        carrier,
+    })
+}
+
+/// `NAME`, `TrustPolicy/NAME` or `ClusterTrustPolicy/NAME`.
+fn policy_ref(text: &str) -> Result<PolicyRef, String> {
+    match text.split_once('/') {
+        None => Ok(PolicyRef { kind: PolicyKind::TrustPolicy, name: text.to_owned() }),
+        Some(("TrustPolicy", name)) => Ok(PolicyRef { kind: PolicyKind::TrustPolicy, name: name.to_owned() }),
+        Some(("ClusterTrustPolicy", name)) => Ok(PolicyRef { kind: PolicyKind::ClusterTrustPolicy, name: name.to_owned() }),
+        Some(_) => {
+            Err(format!("parameter \"policy\": expected NAME, TrustPolicy/NAME or ClusterTrustPolicy/NAME, found {text:?}"))
+        }
+    }
+}
+
+/// Between half and all of a pause, another for each run and try, so that many runs do not come back at one moment.
+fn with_jitter(pause: Duration, uid: &str, tried: u32) -> Duration {
+    let seed = assay_core::digest::Digest::of(format!("{uid}/{tried}").as_bytes());
+    let byte = seed.as_bytes().first().copied().unwrap_or(0);
+    pause / 2 + pause.mul_f64(f64::from(byte) / 512.0)
+}
