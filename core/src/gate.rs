@@ -1,5 +1,7 @@
 //! The gate: E1 and E2 with git at hand, before anything runs, and the summary (VSA) that carries the verdict onwards.
 
+mod parameters;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -17,6 +19,8 @@ use crate::time::Timestamp;
 use crate::tree::SourceTree;
 use crate::verify;
 use crate::vsa::{self, Order, RunIdentity, Summary, Verifier};
+
+pub use parameters::{CLOSING_TASK, Results, build_parameters};
 
 /// What a gate was asked to let through, as it fetched it itself.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@
 mod evaluate;
 mod events;
 pub mod plan;
+mod policies;
 pub mod run;
 mod settings;
 mod work;
@@ -108,13 +109,12 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
         Box::pin(queue),
         controller::Config::default().concurrency(context.config.gate.concurrency),
     );
-    reconciled
-        .for_each(|result| async move {
-            if let Err(error) = result {
-                tracing::warn!(%error, "reconciliation");
-            }
-        })
-        .await;
+    let reconciled = reconciled.for_each(|result| async move {
+        if let Err(error) = result {
+            tracing::warn!(%error, "reconciliation");
+        }
+    });
+    futures::join!(reconciled, policies::run(Arc::clone(&context), shutdown));
     reconciler.work.stop_all();
     Ok(())
 }
