@@ -179,7 +179,10 @@ fn check(spec: &Spec) -> Result<(), String> {
         check_authority("definitions", definitions)?;
     }
     if let Some(rebuilds) = &spec.rebuilds {
-        check_authority("rebuilds", rebuilds)?;
+        check_threshold("rebuilds", rebuilds.threshold, &rebuilds.identities)?;
+        if let Some(authority) = &rebuilds.release_authority {
+            check_authority("rebuilds.releaseAuthority", authority)?;
+        }
     }
     if let Some(authority) = spec.forward_only.as_ref().and_then(|forward| forward.rollback_authority.as_ref()) {
         check_authority("forwardOnly.rollbackAuthority", authority)?;
@@ -200,13 +203,17 @@ fn check(spec: &Spec) -> Result<(), String> {
 }
 
 fn check_authority(place: &str, authority: &Authority) -> Result<(), String> {
-    check_identities(place, &authority.identities)?;
-    let names = authority.identities.len();
-    if authority.threshold == 0 {
+    check_threshold(place, authority.threshold, &authority.identities)
+}
+
+fn check_threshold(place: &str, threshold: u8, identities: &NonEmpty<Identity>) -> Result<(), String> {
+    check_identities(place, identities)?;
+    let names = identities.len();
+    if threshold == 0 {
         return Err(format!("`{place}.threshold` is 0: nobody would have to sign"));
     }
-    if usize::from(authority.threshold) > names {
-        return Err(format!("`{place}.threshold` is {}, but only {names} identities are named", authority.threshold));
+    if usize::from(threshold) > names {
+        return Err(format!("`{place}.threshold` is {threshold}, but only {names} identities are named"));
     }
     Ok(())
 }

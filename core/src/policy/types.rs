@@ -94,7 +94,7 @@ pub struct Spec {
     pub sbom: Option<SbomConditions>,
     /// Who must have rebuilt the image (E10).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rebuilds: Option<Authority>,
+    pub rebuilds: Option<Rebuilds>,
     /// Never older than what was admitted before (E11).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward_only: Option<ForwardOnly>,
@@ -364,6 +364,20 @@ pub struct Condition {
     pub cel: super::condition::Expression,
     /// What to tell people when it is not met.
     pub message: String,
+}
+
+/// Who must have rebuilt the image, and who may say that a mismatch does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rebuilds {
+    /// How many distinct identities must have got the same digest, at least 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub threshold: u8,
+    /// Who may rebuild. A mismatch by any of them blocks.
+    pub identities: NonEmpty<Identity>,
+    /// Who may sign releases, which lift a mismatch that was explained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release_authority: Option<Authority>,
 }
 
 /// Never older than what was admitted before for this source repository, image repository and namespace.

@@ -1,15 +1,33 @@
-//! E11: not older than what was admitted before for this source repository, image repository and namespace.
+//! E11: not older than what was admitted before for this source repository, image repository and namespace, unless people the policy
+//! names signed that it may be.
 
 use super::Chain;
 use super::gate::Gate;
 use super::source::Source;
-use crate::edge::{Edge, Finding};
+use super::word::Listener;
+use crate::edge::{Edge, EdgeState, Finding};
 use crate::reason::Reason;
 
-pub(super) fn judge(chain: &Chain<'_>, gate: &Gate, source: &Source) -> Finding {
-    if chain.policy.spec().forward_only.is_none() {
+pub(super) fn judge(chain: &mut Chain<'_>, gate: &Gate, source: &Source) -> Finding {
+    let Some(forward_only) = &chain.policy.spec().forward_only else {
         return Finding::not_required(Edge::E11);
+    };
+    let finding = order(chain, gate, source);
+    let (Some(authority), Some(before)) = (&forward_only.rollback_authority, &chain.state.high_water) else {
+        return finding;
+    };
+    // What is missing, rather than older, no rollback can mend.
+    if finding.state == EdgeState::Ok || finding.reason == Reason::EarlierEdgeBroken {
+        return finding;
     }
+    let listener = Listener { evidence: chain.evidence, state: chain.state, revoked: chain.revoked, now: chain.now };
+    let rollbacks = listener.rollbacks(authority);
+    let Some(names) = rollbacks.lifted(&before.commit) else { return finding };
+    chain.used.extend(rollbacks.used);
+    Finding::ok(Edge::E11, finding.expected, format!("{}; rollback from {} signed by {names}", finding.found, before.commit))
+}
+
+fn order(chain: &Chain<'_>, gate: &Gate, source: &Source) -> Finding {
     let Some(known) = &source.known else {
         return Finding::refused(Edge::E11, Reason::EarlierEdgeBroken, "", "see E1");
     };

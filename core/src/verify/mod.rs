@@ -22,6 +22,7 @@ mod revocation;
 mod run;
 mod signers;
 mod source;
+mod word;
 
 use std::collections::BTreeSet;
 
@@ -40,6 +41,7 @@ use crate::verdict::{Used, Verdict};
 
 pub use rebuilds::PREDICATE_TYPE as REBUILD_TYPE;
 pub use revocation::{PREDICATE_TYPE as REVOCATIONS_TYPE, RevocationList, RevocationTarget, Revoked};
+pub use word::{RELEASE_TYPE, ROLLBACK_TYPE, Release, Rollback};
 
 /// What the arbiter knows besides the evidence. There is no default: each member is a decision of the caller.
 #[derive(Debug, Clone)]
@@ -145,7 +147,7 @@ pub fn verify(evidence: &Evidence, policy: &Policy, state: &State<'_>, now: Time
         Err(refusal) => return verdict(all_broken(policy, &refusal)),
     };
     let seen = state.first_seen.unwrap_or(now);
-    let rebuilds = rebuilds::judge(evidence, policy, state, &revoked, seen);
+    let rebuilds = rebuilds::judge(word::Listener { evidence, state, revoked: &revoked, now }, policy, seen);
     let (candidates, refused) = made::candidates(evidence, policy, state, &revoked, seen);
     let mut best: Option<(usize, Verdict)> = None;
     for candidate in &candidates {

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::revocation::Standing;
-use super::{State, signers};
+use super::signers;
+use super::word::Listener;
 use crate::digest::Digest;
 use crate::edge::{Edge, Finding};
-use crate::evidence::Evidence;
 use crate::limits;
 use crate::policy::Policy;
 use crate::reason::Reason;
@@ -38,11 +37,13 @@ pub(super) struct Rebuilds {
     used: Vec<Used>,
 }
 
-pub(super) fn judge(evidence: &Evidence, policy: &Policy, state: &State<'_>, revoked: &Standing, seen: Timestamp) -> Rebuilds {
+pub(super) fn judge(listener: Listener<'_>, policy: &Policy, seen: Timestamp) -> Rebuilds {
+    let Listener { evidence, state, revoked, .. } = listener;
     let mut rebuilds = Rebuilds { threshold: None, matches: BTreeMap::new(), mismatches: BTreeSet::new(), used: Vec::new() };
-    let Some(authority) = &policy.spec().rebuilds else { return rebuilds };
-    rebuilds.threshold = Some(authority.threshold);
-    let identities = signers::verifier(&authority.identities);
+    let Some(required) = &policy.spec().rebuilds else { return rebuilds };
+    rebuilds.threshold = Some(required.threshold);
+    let identities = signers::verifier(&required.identities);
+    let releases = required.release_authority.as_ref().map(|authority| listener.releases(authority));
     for attestation in evidence.attestations.iter().take(limits::REFERRERS) {
         let Ok(signed) = signers::of_attestation(&attestation.bytes, &identities, state.trust_root, revoked, seen) else {
             continue;
@@ -53,18 +54,18 @@ pub(super) fn judge(evidence: &Evidence, policy: &Policy, state: &State<'_>, rev
         let Ok(rebuild) = signed.statement.predicate::<Rebuild>() else { continue };
         let Some(original) = rebuild.original.sha256() else { continue };
         let name = signed.signed_by.identity;
-        rebuilds.used.push(Used {
-            kind: "rebuild",
-            digest: Digest::of(&signed.payload),
-            signed_by: vec![name.clone()],
-            facts: vec![("result".into(), rebuild.result.clone()), ("of provenance".into(), original.to_string())],
-        });
+        let statement = Digest::of(&signed.payload);
+        let mut facts = vec![("result".to_owned(), rebuild.result.clone()), ("of provenance".to_owned(), original.to_string())];
         if rebuild.result == "MATCH" && rebuild.differences.is_empty() {
-            rebuilds.matches.entry(original).or_default().insert(name);
+            rebuilds.matches.entry(original).or_default().insert(name.clone());
+        } else if let Some(by) = releases.as_ref().and_then(|releases| releases.lifted(&statement)) {
+            facts.push(("released by".to_owned(), by));
         } else {
-            rebuilds.mismatches.insert(name);
+            rebuilds.mismatches.insert(format!("{name} (statement {statement})"));
         }
+        rebuilds.used.push(Used { kind: "rebuild", digest: statement, signed_by: vec![name], facts });
     }
+    rebuilds.used.extend(releases.into_iter().flat_map(|releases| releases.used));
     rebuilds
 }
 

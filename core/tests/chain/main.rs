@@ -7,4 +7,5 @@ mod accept;
 mod mutations;
 mod tekton;
 mod threats;
+mod words;
 mod world;

@@ -10,9 +10,11 @@ use assay_core::verdict::{Outcome, Verdict};
 use assay_core::verify::{HighWater, NodeState, Placement, RevocationList, RevocationTarget, Revoked, State};
 use serde_json::json;
 
-use super::world::{Draft, NOW, World, author, builder, completion, gate, identity, now, oid_of_commit, rebuilder, stranger};
+use super::world::{
+    Draft, Key, NOW, World, author, builder, completion, gate, identity, now, oid_of_commit, rebuilder, stranger,
+};
 
-fn broken(verdict: &Verdict, edge: Edge, reason: Reason) {
+pub(crate) fn broken(verdict: &Verdict, edge: Edge, reason: Reason) {
     let finding = verdict.edge(edge).unwrap();
     assert_eq!((finding.state, finding.reason), (EdgeState::Broken, reason), "{finding:?}\nall: {:#?}", verdict.edges());
     assert!(verdict.verified().is_none());
@@ -24,7 +26,7 @@ fn unknown(verdict: &Verdict, edge: Edge, reason: Reason) {
     assert_eq!(verdict.outcome(), Outcome::Unknown);
 }
 
-fn with_policy(more: String) -> Draft {
+pub(crate) fn with_policy(more: String) -> Draft {
     Draft { policy: Box::new(move |policy| policy.push_str(&more)), ..Draft::default() }
 }
 
@@ -255,12 +257,12 @@ fn threat_node_that_failed_or_whose_verifier_is_down_or_answers_with_old_news() 
     unknown(&world.verdict_with(&on(None, false)), Edge::E12, Reason::NodeStale);
 }
 
-fn rebuilds_policy(threshold: u8) -> String {
+pub(crate) fn rebuilds_policy(threshold: u8) -> String {
     let (one, two) = (identity("org-one", &rebuilder(1)), identity("org-two", &rebuilder(2)));
     format!("  rebuilds: {{threshold: {threshold}, identities: [{one}, {two}]}}\n")
 }
 
-fn rebuild(world: &World, n: u8, result: &str) -> Attestation {
+pub(crate) fn rebuild(world: &World, n: u8, result: &str) -> Attestation {
     let original = ResourceDescriptor::new("provenance", "", Digest::of(&world.provenance));
     let predicate = json!({"original": original, "builder": {"id": "https://rebuilder.example.com"}, "result": result, "compared": [], "differences": [], "run": n});
     let subject = [ResourceDescriptor::new("", "", world.evidence.digest)];
