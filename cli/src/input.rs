@@ -11,7 +11,6 @@ use crate::exit::{Failure, OrFail as _};
 ///
 /// # Errors
 /// Exit 4 with reason `UnreadableInput` or `InputTooLarge`.
-#[allow(dead_code)]
 pub(crate) fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let ceiling = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);

@@ -2,16 +2,21 @@
 
 use std::path::PathBuf;
 
-use assay_adapters::evidence::{Copied, KINDS, copy_evidence, copy_image};
-use assay_adapters::store::{Access, Location, Store};
+use anyhow::anyhow;
+use assay_adapters::evidence::{Copied, KINDS, copy_evidence, copy_image, publish_attestation};
+use assay_adapters::store::{self, Access, Location, Store};
+use assay_core::oci::Descriptor;
+use assay_core::time::Timestamp;
+use assay_core::{limits, signature};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::input;
 use crate::output::{Report, Table};
 use crate::stores::{RegistryArgs, failure};
 
-/// Show, export and import the evidence of an image
+/// Show, add, export and import the evidence of an image
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -20,9 +25,29 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Attach(AttachArgs),
     List(ListArgs),
     Export(ExportArgs),
     Import(ImportArgs),
+}
+
+/// Attach signed Statements to the image they are about
+///
+/// For a person's word (rollback, release), a rebuild made elsewhere, or any other in-toto Statement in a Sigstore bundle. Its signature
+/// is not judged here: whoever replays the image does that, under a policy.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  assay sign --statement rollback.json --key release.key --bundle rollback.sigstore.json
+  assay evidence attach registry.example.com/team/app@sha256:9e09... rollback.sigstore.json")]
+struct AttachArgs {
+    /// The image, which must be there
+    image: Location,
+    /// Sigstore bundles with a DSSE envelope
+    #[arg(required = true, value_name = "BUNDLE")]
+    bundles: Vec<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// List what refers to an image; nothing of it is judged
@@ -131,10 +156,43 @@ impl Carried {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match &args.command {
+        Command::Attach(args) => attach(args, context),
         Command::List(args) => list(args, context),
         Command::Export(args) => export(args, context),
         Command::Import(args) => import(args, context),
     }
+}
+
+fn attach(args: &AttachArgs, context: &Context) -> Result<(), Failure> {
+    let connection = args.registry.connection()?;
+    // All of them are read before the first is attached.
+    let mut statements = Vec::new();
+    for path in &args.bundles {
+        let bytes = input::read(path, limits::BUNDLE_BYTES)?;
+        let statement = signature::statement_unverified(&bytes)
+            .map_err(|error| Failure::configuration(error.reason(), anyhow!("{}: {error}", path.display())))?;
+        statements.push((path, bytes, statement));
+    }
+    let carried = context.block_on(async {
+        let store = Store::open(&args.image, Access::Push, &connection).await.map_err(failure)?;
+        let digest = store.resolve(&args.image).await.map_err(failure)?;
+        let manifest = store.manifest(&digest).await.map_err(failure)?;
+        let known = store::document(&manifest, "the image's manifest").map_err(failure)?;
+        let subject = Descriptor::of(known.media_type(), &manifest);
+        let mut copied = Copied::default();
+        for (path, bytes, statement) in &statements {
+            if !statement.is_about(&digest) {
+                let error = anyhow!("{} is not about {digest}", path.display());
+                return Err(Failure::configuration("OtherSubject", error));
+            }
+            // The same Statement always gives the same referrer: no clock goes in.
+            publish_attestation(&store, &subject, bytes, &statement.predicate_type, Timestamp::EPOCH).await.map_err(failure)?;
+            copied.evidence += 1;
+            copied.bytes = copied.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        }
+        Ok(Carried::new(&args.image.pinned(digest), copied))
+    })?;
+    context.print(&carried)
 }
 
 fn list(args: &ListArgs, context: &Context) -> Result<(), Failure> {

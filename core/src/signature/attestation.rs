@@ -81,6 +81,25 @@ pub fn verify_attestation(
     statement(envelope, signed_by, digest)
 }
 
+/// Reads the Statement of an attestation **without verifying anything**: to say where it belongs, never what holds.
+///
+/// # Errors
+/// Whatever of [`SignatureError`] says that the bytes are no attestation.
+pub fn statement_unverified(bytes: &[u8]) -> Result<Statement, SignatureError> {
+    if bytes.len() > limits::BUNDLE_BYTES {
+        return Err(SignatureError::TooLarge { found: bytes.len(), limit: limits::BUNDLE_BYTES });
+    }
+    let envelope = if Bundle::is_meant_by(bytes)? {
+        match Bundle::parse(bytes)?.content {
+            Content::Envelope(raw) => Envelope::parse(raw.get().as_bytes())?,
+            _ => return Err(SignatureError::BundleContent { expected: "dsseEnvelope" }),
+        }
+    } else {
+        Envelope::parse(bytes)?
+    };
+    Ok(Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)?)
+}
+
 /// Reads the Statement from the bytes whose signature was found to hold.
 fn statement(envelope: Envelope, signed_by: SignedBy, envelope_digest: Digest) -> Result<SignedStatement, SignatureError> {
     let statement = Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)?;
@@ -112,6 +131,7 @@ mod tests {
             assert_eq!(signed.signed_by.identity, "chains");
             assert_eq!(signed.signed_by.trusted_time, None);
             assert_eq!(signed.statement.predicate_type, "https://slsa.dev/provenance/v1");
+            assert_eq!(statement_unverified(bytes).unwrap().subject, signed.statement.subject);
         }
         assert_eq!(verify(ENVELOPE).unwrap().envelope_digest, Digest::of(ENVELOPE));
         let text = std::str::from_utf8(BUNDLE).unwrap();
@@ -124,5 +144,8 @@ mod tests {
     fn signatures_over_something_else_are_no_statements() {
         assert_eq!(verify(SIGNATURE_BUNDLE).unwrap_err().reason(), "EnvelopeMalformed");
         assert_eq!(verify(OLD_ENVELOPE).unwrap_err().reason(), "StatementMalformed");
+        for bytes in [SIGNATURE_BUNDLE, OLD_ENVELOPE, b"{}"] {
+            assert!(statement_unverified(bytes).is_err());
+        }
     }
 }

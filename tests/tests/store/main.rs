@@ -255,3 +255,53 @@ async fn the_command_carries_images_and_evidence() {
     let reader = far.store("mirror/app", Access::Pull).await;
     assert_eq!(collect(&reader, &NAME.parse().unwrap(), subject.digest).await.unwrap(), expected);
 }
+
+/// `docs/signed-words.md`: its Statements are what the verifier reads, and its commands sign and attach them as written.
+#[tokio::test]
+async fn signed_words_are_attached_as_the_documentation_says() {
+    use assay_core::verify::{RELEASE_TYPE, ROLLBACK_TYPE, Release, Rollback};
+    let dir = tempfile::tempdir().unwrap();
+    let (_, subject, _) = layout(&dir.path().join("images")).await;
+    let documentation = std::fs::read_to_string(root().join("docs/signed-words.md")).unwrap();
+    for (name, text) in ["rollback.json", "release.json"].into_iter().zip(documentation.split("```json\n").skip(1)) {
+        let text = text.split("```").next().unwrap().replace("HEX", &subject.digest.hex());
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let assay = assay_tests::program::command();
+    let bin = std::path::Path::new(assay.get_program()).parent().unwrap().to_owned();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let image = format!("oci:images@{}", subject.digest);
+    let shell = |line: &str, image: &str| {
+        Command::new("sh")
+            .args(["-euc", line])
+            .current_dir(dir.path())
+            .envs([("PATH", path.as_str()), ("IMAGE", image), ("KEY", "lead.key"), ("ASSAY_PASSWORD", "correct horse")])
+            .env("HOME", dir.path())
+            .output()
+            .unwrap()
+    };
+    assert!(shell("assay keygen --output-key-prefix lead", &image).status.success());
+    let mut listed = String::new();
+    for line in documentation.lines().filter_map(|line| line.strip_prefix("$ ")) {
+        let output = shell(line, &image);
+        assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
+        listed = String::from_utf8(output.stdout).unwrap();
+    }
+    assert!(listed.contains(ROLLBACK_TYPE) && listed.contains(RELEASE_TYPE), "{listed}");
+    let read = |name: &str| {
+        let bytes = std::fs::read(dir.path().join(name)).unwrap();
+        assay_core::signature::statement_unverified(&bytes).unwrap()
+    };
+    assert!(!read("rollback.sigstore.json").predicate::<Rollback>().unwrap().reason.is_empty());
+    assert_eq!(read("release.sigstore.json").predicate::<Release>().unwrap().mismatches.len(), 1);
+    // About another image it is refused, before anything is written.
+    std::fs::write(
+        dir.path().join("rollback.json"),
+        std::fs::read_to_string(dir.path().join("rollback.json")).unwrap().replace(&*subject.digest.hex(), &"0".repeat(64)),
+    )
+    .unwrap();
+    assert!(shell("assay sign --statement rollback.json --key $KEY --bundle other.json", &image).status.success());
+    let refused = shell("assay evidence attach $IMAGE release.sigstore.json other.json", &image);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("OtherSubject"));
+}
