@@ -10,9 +10,7 @@ use assay_core::verdict::{Outcome, Verdict};
 use assay_core::verify::{HighWater, NodeState, Placement, RevocationList, RevocationTarget, Revoked, State};
 use serde_json::json;
 
-use super::world::{
-    Draft, Key, NOW, World, author, builder, completion, gate, identity, now, oid_of_commit, rebuilder, stranger,
-};
+use super::world::{Draft, NOW, World, author, builder, completion, gate, identity, now, oid_of_commit, rebuilder, stranger};
 
 pub(crate) fn broken(verdict: &Verdict, edge: Edge, reason: Reason) {
     let finding = verdict.edge(edge).unwrap();
