@@ -1,5 +1,18 @@
 # shellcheck shell=bash disable=SC2154
-# Checks of the cluster itself: pods, services, names, two registries.
+# Checks of the cluster itself: pods, services, names, two registries. What Tekton, Chains and Sigstore do on it is
+# tested by the suites of tests/cluster.
+
+run_checks() {
+    check "both registries answer" registries_answer
+    [[ $ASSAY_CLUSTER_PROFILE == full ]] || return 0
+    check "a pod runs to completion" pod_completes
+    check "a memory limit kills" memory_is_limited
+    check "names resolve, services are reached" names_and_services
+    check "pods cannot leave the machine" no_way_out
+    check "images are pulled from both registries" image_is_pulled
+    check "one registry has the referrers API" referrers_are_listed
+    check "an image archive is loaded and runs" archive_is_loaded
+}
 
 pod_completes() {
     create <<YAML
@@ -55,6 +68,7 @@ YAML
     kubectl logs -n "$NAMESPACE" names | grep -qx reached
 }
 
+# Refused by the network at once, not just unanswered: nobody would answer at this address anyway.
 no_way_out() {
     create <<YAML
 apiVersion: v1
@@ -63,9 +77,11 @@ metadata: {name: outside}
 spec:
   restartPolicy: Never
   containers:
-  - {name: main, image: $ASSAY_CLUSTER_BUSYBOX, command: [sh, -c, "! ping -c 1 -w 2 192.0.2.1"]}
+  - {name: main, image: $ASSAY_CLUSTER_BUSYBOX, command: [sh, -c, "! nc -w 20 192.0.2.1 80 </dev/null"]}
 YAML
     until_true 60 phase outside Succeeded
+    kubectl logs -n "$NAMESPACE" outside
+    kubectl logs -n "$NAMESPACE" outside | grep -qiE 'unreachable|no route'
 }
 
 # An image pushed to each registry is pulled from there by its digest.
