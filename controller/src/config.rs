@@ -7,6 +7,7 @@ use std::time::Duration;
 use assay_adapters::http::HttpConfig;
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _};
 
+use crate::arbiter;
 use crate::gate;
 use crate::roles::ROLES;
 
@@ -65,6 +66,9 @@ pub struct Config {
     /// The gate's own settings.
     #[command(flatten)]
     pub gate: gate::Settings,
+    /// Settings of arbiter and webhook.
+    #[command(flatten)]
+    pub arbiter: arbiter::Settings,
 }
 
 /// What the binary does besides working.

@@ -4,8 +4,10 @@
 //! holds a lease while it works, so that of several replicas one does the work; what only answers requests runs on every replica.
 
 pub mod api;
+pub mod arbiter;
 pub mod config;
 pub mod gate;
 pub mod roles;
 pub mod serve;
 pub mod telemetry;
+pub mod webhook;

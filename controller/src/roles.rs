@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::gate;
 use crate::telemetry::{Health, HealthBoard, Metrics};
+use crate::webhook;
 
 /// Field manager of everything this controller applies.
 pub const FIELD_MANAGER: &str = "assay-controller";
@@ -21,7 +22,8 @@ pub const FIELD_MANAGER: &str = "assay-controller";
 /// Why a role ended though it should work.
 pub type RoleError = Box<dyn Error + Send + Sync>;
 
-type Working = Pin<Box<dyn Future<Output = Result<(), RoleError>> + Send>>;
+/// Work of a role.
+pub type Working = Pin<Box<dyn Future<Output = Result<(), RoleError>> + Send>>;
 
 /// A role.
 pub struct Role {
@@ -35,7 +37,10 @@ pub struct Role {
 }
 
 /// Every role.
-pub const ROLES: &[Role] = &[Role { name: "gate", led: true, run: |context, shutdown| Box::pin(gate::run(context, shutdown)) }];
+pub const ROLES: &[Role] = &[
+    Role { name: "gate", led: true, run: |context, shutdown| Box::pin(gate::run(context, shutdown)) },
+    Role { name: webhook::NAME, led: false, run: |context, shutdown| Box::pin(webhook::run(context, shutdown)) },
+];
 
 /// What roles share.
 pub struct Context {

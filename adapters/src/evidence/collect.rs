@@ -81,11 +81,9 @@ pub async fn collect(store: &Store, repository: &Repository, digest: Digest) -> 
         if index.manifests.len() > CHILDREN {
             evidence.incomplete.push(format!("the index has more than {CHILDREN} platforms"));
         }
-        let children: Vec<_> = stream::iter(index.manifests.iter().take(CHILDREN))
-            .map(|entry| child(store, entry.digest, &budget))
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
+        // Futures, not a closure that makes them: a closure over references keeps the whole future from being sent to another thread.
+        let children: Vec<_> = index.manifests.iter().take(CHILDREN).map(|entry| child(store, entry.digest, &budget)).collect();
+        let children: Vec<_> = stream::iter(children).buffered(AT_ONCE).collect().await;
         for (digest, child) in index.manifests.iter().map(|entry| entry.digest).zip(children) {
             match child {
                 Ok((child, incomplete)) => {
@@ -132,9 +130,11 @@ async fn about(store: &Store, subject: Digest, budget: &Budget) -> (Vec<Piece>, 
                 });
                 wanted.extend(found.into_iter().map(|entry| (*kind, entry)));
             }
-            let mut fetched = stream::iter(wanted)
+            let wanted: Vec<_> = wanted
+                .into_iter()
                 .map(|(kind, entry)| async move { (entry.digest, piece(store, kind, &entry, subject, budget).await) })
-                .buffered(AT_ONCE);
+                .collect();
+            let mut fetched = stream::iter(wanted).buffered(AT_ONCE);
             while let Some((digest, fetched)) = fetched.next().await {
                 match fetched {
                     Ok(piece) => pieces.push(piece),

@@ -29,7 +29,7 @@ pub use error::StoreError;
 pub use layout::Layout;
 pub use location::Location;
 pub use referrers::{Listing, fallback_tag};
-pub use registry::{Connection, Registry};
+pub use registry::{Connection, Registry, TagList};
 pub use transport::Patience;
 
 /// A document of a store, strictly parsed.

@@ -9,7 +9,7 @@ use assay_core::limits;
 use assay_core::oci::{Descriptor, media_type};
 use assay_core::reference::Repository;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::Url;
 use serde::Deserialize;
@@ -68,6 +68,15 @@ pub struct Registry {
     repository: Repository,
     access: Access,
     pub(super) transport: Arc<Transport>,
+}
+
+/// The tags of a repository at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagList {
+    /// The tags, as the registry orders them.
+    pub tags: Vec<String>,
+    /// What to ask with the next time, if the registry gave it.
+    pub entity_tag: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -163,6 +172,26 @@ impl Registry {
             }
         }
         Ok((found, bytes))
+    }
+
+    /// The digest the registry says a tag names, without fetching anything: a hint whether it moved. `None` where the registry does not
+    /// say. Whoever acts on it asks [`Self::tagged`], whose digest is taken over the bytes.
+    ///
+    /// # Errors
+    /// Every variant of [`StoreError`] that concerns registries.
+    pub async fn tag_hint(&self, tag: &str) -> Result<Option<Digest>, StoreError> {
+        let mut call = Call::new(Method::HEAD, self.url(&format!("manifests/{tag}"))).anywhere(0);
+        for kind in MANIFEST_TYPES {
+            call = call.header(ACCEPT, kind);
+        }
+        let answer = self.transport.open(&call).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Err(self.not_found(tag)),
+            _ => return Err(answer.status_error()),
+        }
+        let said = answer.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+        Ok(said.and_then(|said| said.parse().ok()))
     }
 
     /// The bytes of a manifest or index, which have this digest.
@@ -350,14 +379,29 @@ impl Registry {
     /// # Errors
     /// [`StoreError::TooMany`] beyond 100,000 tags or 256 pages; else as for every request.
     pub async fn tags(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.tags_unless(None).await?.map(|list| list.tags).unwrap_or_default())
+    }
+
+    /// All tags of the repository, or `None` if they are still those that the registry gave with this entity tag.
+    ///
+    /// A list of several pages has no entity tag: that of its first page says nothing about the others.
+    ///
+    /// # Errors
+    /// As [`Self::tags`].
+    pub async fn tags_unless(&self, known: Option<&str>) -> Result<Option<TagList>, StoreError> {
         let mut url = self.url("tags/list");
         let mut tags = Vec::new();
-        for _ in 0..PAGES {
-            let call = Call::new(Method::GET, url.clone());
+        let mut entity_tag = None;
+        for page in 0..PAGES {
+            let mut call = Call::new(Method::GET, url.clone());
+            if let (0, Some(known)) = (page, known) {
+                call = call.header(IF_NONE_MATCH, known);
+            }
             let what = shown(&call.method, &url);
             let (status, headers, body) = self.transport.fetch(call, limits::MANIFEST_BYTES).await?;
             match status {
                 StatusCode::OK => {}
+                StatusCode::NOT_MODIFIED if page == 0 && known.is_some() => return Ok(None),
                 StatusCode::NOT_FOUND => return Err(self.not_found("the repository")),
                 status => return Err(StoreError::Status { what, status: status.as_u16() }),
             }
@@ -367,7 +411,12 @@ impl Registry {
             }
             match self.next_page(&url, &headers)? {
                 Some(next) => url = next,
-                None => return Ok(tags),
+                None => {
+                    if page == 0 {
+                        entity_tag = headers.get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
+                    }
+                    return Ok(Some(TagList { tags, entity_tag }));
+                }
             }
         }
         Err(StoreError::TooMany { what: self.name(), limit: PAGES, unit: "pages" })

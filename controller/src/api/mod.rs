@@ -1,5 +1,8 @@
 //! Our own kinds, `assay.dev/v1alpha1`: the Rust types are their source, the CRDs in `controller/deploy/crds` are generated.
 
+pub mod image_verdict;
+pub mod image_watch;
+pub mod signed_exception;
 pub mod source_gate;
 pub mod trust_policy;
 
@@ -7,6 +10,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
+pub use image_verdict::ImageVerdict;
+pub use image_watch::ImageWatch;
+pub use signed_exception::SignedException;
 pub use source_gate::SourceGate;
 pub use trust_policy::{ClusterTrustPolicy, TrustPolicy};
 
@@ -33,7 +39,14 @@ pub enum ManifestError {
 /// The definition of every kind, in the order they are applied.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![SourceGate::crd(), trust_policy::with_rules(TrustPolicy::crd()), trust_policy::with_rules(ClusterTrustPolicy::crd())]
+    vec![
+        SourceGate::crd(),
+        trust_policy::with_rules(TrustPolicy::crd()),
+        trust_policy::with_rules(ClusterTrustPolicy::crd()),
+        ImageWatch::crd(),
+        ImageVerdict::crd(),
+        SignedException::crd(),
+    ]
 }
 
 /// All definitions as YAML, each a document that says it is generated.
