@@ -2,6 +2,7 @@
 //! digest they were asked for by, and go to `assay-core`, which judges them.
 
 pub mod build;
+pub mod checkout;
 pub mod compare;
 pub mod evidence;
 pub mod gate;

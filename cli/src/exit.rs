@@ -5,39 +5,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+pub(crate) use assay_core::exit::Code;
+
 use crate::output::Format;
-
-/// What the process ends with. 11 to 23 say which edge (E1 to E13) is the lowest broken one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Code(u8);
-
-impl Code {
-    /// A defect or a failing machine: disk full, no permission, a bug.
-    pub(crate) const INTERNAL: Self = Self(1);
-    /// The command line is wrong. clap ends with the same code.
-    pub(crate) const USAGE: Self = Self(2);
-    /// It could not be decided: unreachable, stale or incomplete. Never a pass.
-    pub(crate) const UNKNOWN: Self = Self(3);
-    /// A policy, recipe, key or configuration file is wrong.
-    pub(crate) const CONFIGURATION: Self = Self(4);
-    /// Two things that should be equal differ.
-    pub(crate) const DIFFERS: Self = Self(5);
-
-    /// The code of a broken edge: 10 + its number.
-    ///
-    /// A number outside 1 to 13 is a defect of the caller and gives [`Code::INTERNAL`].
-    pub(crate) const fn broken_edge(number: u8) -> Self {
-        match number {
-            1..=13 => Self(10 + number),
-            _ => Self::INTERNAL,
-        }
-    }
-
-    /// The number the process ends with.
-    pub(crate) const fn number(self) -> u8 {
-        self.0
-    }
-}
 
 /// Why a command did not succeed: a code for scripts, a stable reason for people to look up, and the chain of causes.
 #[derive(Debug)]
@@ -152,15 +122,6 @@ pub(crate) fn report(format: Format, outcome: Result<(), Failure>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn broken_edges_have_codes_11_to_23() {
-        assert_eq!(Code::broken_edge(1).number(), 11);
-        assert_eq!(Code::broken_edge(13).number(), 23);
-        for wrong in [0, 14, 245, 255] {
-            assert_eq!(Code::broken_edge(wrong), Code::INTERNAL, "{wrong}");
-        }
-    }
 
     #[test]
     fn a_failure_without_a_word_is_internal() {

@@ -5,25 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, anyhow};
-use assay_adapters::build::{BuildRequest, Built, build as build_image};
+use assay_adapters::build::{BuildRequest, Built, DescribeError, Origin, build as build_image, describe};
+use assay_adapters::checkout::{self, CheckoutError};
 use assay_adapters::git::{self, Depth, Repository as GitRepository};
-use assay_adapters::image::{self, TemporaryFiles};
 use assay_adapters::store::{Connection, Layout};
-use assay_core::digest::{Digest, GitOid};
-use assay_core::evidence::{SignatureDocument, SourceEvidence};
-use assay_core::git::{Commits, RepositoryUrl};
+use assay_core::digest::Digest;
+use assay_core::git::RepositoryUrl;
 use assay_core::oci::Descriptor;
 use assay_core::recipe::Recipe;
 use assay_core::recipe::image::SourceInfo;
 use assay_core::reference::Repository;
-use assay_core::signature::SignatureFormat;
 use assay_core::spdx::image::SourceDocument;
 use assay_core::spdx::source::RefName;
-use assay_core::time::Timestamp;
-use assay_core::tree::{SBOM_PATH, SIGNATURES_FOLDER, SourceTree};
 
 use crate::context::Context;
-use crate::exit::{Failure, OrFail as _};
+use crate::exit::{Code, Failure, OrFail as _};
 use crate::source as carrier;
 
 /// Which commit of which repository is built, and how.
@@ -49,22 +45,21 @@ pub(crate) struct SourceArgs {
 /// A commit that was read: everything the gate and the build need.
 pub(crate) struct Checkout {
     pub(crate) repository: GitRepository,
-    pub(crate) commit: GitOid,
-    pub(crate) commits: Commits,
-    pub(crate) tree: SourceTree,
+    /// Commit, tree and the evidence it carries.
+    pub(crate) read: checkout::Checkout,
     pub(crate) url: RepositoryUrl,
     pub(crate) reference: RefName,
-    /// SBOM, signatures and raw commits, as they go with the image.
-    pub(crate) source: SourceEvidence,
     /// First-parent count.
     pub(crate) depth: Option<u64>,
     /// Holds a fetched repository as long as it is used.
     _fetched: Option<tempfile::TempDir>,
 }
 
-impl Checkout {
-    pub(crate) const fn commit_time(&self) -> Timestamp {
-        self.commits.head.commit.committer_time
+impl std::ops::Deref for Checkout {
+    type Target = checkout::Checkout;
+
+    fn deref(&self) -> &Self::Target {
+        &self.read
     }
 }
 
@@ -96,39 +91,12 @@ impl SourceArgs {
             reference: self.reference.clone().or_else(|| self.commit.starts_with("refs/").then(|| self.commit.clone())),
         };
         let place = destination.place(&repository, Vec::new(), assay_core::spdx::source::Carrier::Tree)?;
-        let commits = repository.history(&commit).map_err(unreadable)?;
-        let tree = repository.commit_tree(&commits.head.commit.tree).map_err(unreadable)?;
-        let files = match repository.note(&commit).map_err(unreadable)? {
-            Some(note) => note.files,
-            None => carrier::carried_in_tree(&repository, &tree)?,
-        };
-        let Some(sbom) = files.get(SBOM_PATH).cloned() else {
-            let error = anyhow!(
-                "commit {commit} carries no source SBOM: neither {SBOM_PATH} in its tree nor a note; see `assay sbom` and `assay sign`"
-            );
-            return Err(Failure::broken_edge(1, "SourceMissing", error));
-        };
-        let signatures = files
-            .iter()
-            .filter_map(|(path, bytes)| {
-                let file_name = path.strip_prefix(SIGNATURES_FOLDER)?;
-                let media_type = SignatureFormat::from_file_name(file_name)?.media_type().to_owned();
-                Some(SignatureDocument { media_type, file_name: file_name.to_owned(), bytes: bytes.clone() })
-            })
-            .collect();
-        let raw = repository.raw_history(&commit).map_err(unreadable)?;
+        let read = checkout::Checkout::read(&repository, commit, None).map_err(|error| match error {
+            CheckoutError::Git(error) => unreadable(error),
+            error => Failure::broken_edge(1, error.reason(), error),
+        })?;
         let depth = repository.first_parent_count(&commit).map_err(unreadable)?;
-        Ok(Checkout {
-            commit,
-            commits,
-            tree,
-            url: place.url,
-            reference: place.reference,
-            source: SourceEvidence { sbom, commits: raw, signatures },
-            depth,
-            repository,
-            _fetched: fetched,
-        })
+        Ok(Checkout { read, url: place.url, reference: place.reference, depth, repository, _fetched: fetched })
     }
 }
 
@@ -199,19 +167,14 @@ pub(crate) fn build(
         let connection = Connection::from_environment().map_err(|error| Failure::configuration(error.reason(), error))?;
         build_image(&request, &layout, &connection).await.map_err(|error| Failure::configuration(error.reason(), error))
     })?;
+    let source = SourceDocument::of(&checkout.source.sbom).or_configuration("SourceSbomInvalid")?;
+    let origin = Origin { repository, created: checkout.commit_time(), source: &source };
     let mut sboms = Vec::new();
     for image in &built.images {
-        let mut spill = TemporaryFiles::inside(work.to_owned());
-        let digest = image.descriptor.digest.to_string();
-        let scanned = image::scan_layout(layout.dir(), Some(&digest), None, &mut spill)
-            .map_err(|error| Failure::unknown(error.reason(), error))?;
-        let image::Scanned { mut subject, mut root } = scanned;
-        subject.name = repository.to_string();
-        subject.repository = Some(repository.to_string());
-        subject.created = checkout.commit_time();
-        subject.source = Some(SourceDocument::of(&checkout.source.sbom).or_configuration("SourceSbomInvalid")?);
-        let mut bytes = Vec::new();
-        assay_core::spdx::image::write(&mut bytes, &mut spill, &subject, &mut root).or_internal("SbomNotWritten")?;
+        let bytes = describe(&layout, &image.descriptor.digest, &origin, work).map_err(|error| match error {
+            DescribeError::Image(error) => Failure::unknown(error.reason(), error),
+            error => Failure::new(Code::INTERNAL, error.reason(), error),
+        })?;
         sboms.push((image.descriptor.clone(), bytes));
     }
     // What lies in the signed tree is vouched for by its author already.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use assay_adapters::checkout::carried;
 use assay_adapters::git::{ContentCache, GitError, Repository};
 use assay_core::digest::GitOid;
 use assay_core::evidence::{SignatureDocument, SourceEvidence};
@@ -110,12 +111,7 @@ pub(crate) type Carried = BTreeMap<String, Vec<u8>>;
 /// # Errors
 /// Exit 1 if a blob cannot be read.
 pub(crate) fn carried_in_tree(repository: &Repository, tree: &SourceTree) -> Result<Carried, Failure> {
-    let mut files = Carried::new();
-    for entry in tree.evidence() {
-        let bytes = repository.object(&entry.oid, "blob").or_internal("UnreadableRepository")?;
-        files.insert(String::from_utf8_lossy(&entry.path).into_owned(), bytes);
-    }
-    Ok(files)
+    carried(repository, tree).or_internal("UnreadableRepository")
 }
 
 /// A commit that verified, and what vouches for it.

@@ -142,6 +142,10 @@ pub struct TektonDocument {
     pub params: BTreeSet<String>,
     /// Images of steps, sidecars and the step template, of embedded Tasks too.
     pub images: BTreeSet<Reference>,
+    /// Names of a Task's steps that are StepActions; a step without name is the empty one.
+    pub step_actions: BTreeSet<String>,
+    /// Through what a Task takes in more than its parameters: a workspace, a sidecar, or a volume that is not empty at first.
+    pub opening: Option<String>,
 }
 
 impl TektonDocument {
@@ -174,8 +178,27 @@ impl TektonDocument {
         }
         let mut images = BTreeSet::new();
         collect_images(spec, &format!("{kind}/{name}"), &mut images)?;
-        Ok(Self { kind, name, digest, params, images })
+        let steps = spec.get("steps").and_then(Value::as_array).into_iter().flatten();
+        let step_actions = steps
+            .filter(|step| step.get("ref").is_some())
+            .map(|step| step.get("name").and_then(Value::as_str).unwrap_or_default().to_owned())
+            .collect();
+        Ok(Self { kind, name, digest, params, images, step_actions, opening: opening(spec) })
     }
+}
+
+fn opening(spec: &Value) -> Option<String> {
+    let items = |name: &str| spec.get(name).and_then(Value::as_array).into_iter().flatten();
+    let name = |item: &Value| item.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let workspace = items("workspaces").next().map(|item| format!("workspace {:?}", name(item)));
+    let sidecar = items("sidecars").next().map(|item| format!("sidecar {:?}", name(item)));
+    let filled = |volume: &&Value| {
+        volume.as_object().is_none_or(|volume| volume.keys().any(|key| !matches!(key.as_str(), "name" | "emptyDir")))
+    };
+    let volume = items("volumes").find(filled).map(|item| format!("volume {:?}", name(item)));
+    let from_outside = |step: &&Value| step.get("envFrom").is_some() || step.get("workspaces").is_some();
+    let step = items("steps").find(from_outside).map(|item| format!("step {:?} with envFrom or workspaces", name(item)));
+    workspace.or(sidecar).or(volume).or(step)
 }
 
 /// Every string member `image`, wherever Tekton's types have one: steps, sidecars, templates, embedded Tasks.

@@ -25,6 +25,8 @@ pub struct Evidence {
     pub sboms: Vec<Sbom>,
     /// Attestations: Sigstore bundles and bare DSSE envelopes.
     pub attestations: Vec<Attestation>,
+    /// Packed outputs of builds that provenance about the image names, with the attestations about them.
+    pub outputs: Vec<Output>,
     /// What could not be collected. Not empty means: what is missing may exist.
     pub incomplete: Vec<String>,
 }
@@ -42,9 +44,19 @@ impl Evidence {
             definitions: Vec::new(),
             sboms: Vec::new(),
             attestations: Vec::new(),
+            outputs: Vec::new(),
             incomplete: Vec::new(),
         }
     }
+}
+
+/// A packed output of a build Task, in the image's repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Attestations whose subject is this manifest.
+    pub attestations: Vec<Attestation>,
 }
 
 /// One platform of an index.

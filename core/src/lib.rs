@@ -16,6 +16,7 @@ pub mod digest;
 pub mod dsse;
 pub mod edge;
 pub mod evidence;
+pub mod exit;
 pub mod gate;
 pub mod git;
 pub mod inventory;

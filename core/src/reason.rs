@@ -99,6 +99,8 @@ reasons! {
     RunNotClosed, false, "start the run through the signed Pipeline, without extra settings";
     /// A parameter of the run differs from what the gate approved.
     ParameterMismatch, false, "start the run through the signed Pipeline; parameters cannot be changed after the gate";
+    /// No provenance of a run of the signed definition proves an output that went in.
+    OutputNotProved, false, "build the output in the same PipelineRun, by a Task of the signed definition, into the image's repository";
     /// The recipe that was built is not the one in the source tree.
     RecipeMismatch, false, "build with the recipe that is part of the signed source";
     /// A fact that the run must record is not there.

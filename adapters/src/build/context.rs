@@ -168,7 +168,7 @@ impl Context {
             let mut directories = Vec::new();
             for name in names {
                 let path = join(&relative, &name);
-                if (at.is_empty() && name == ".git") || !wanted(&path) {
+                if (at.is_empty() && matches!(name.as_str(), ".git" | ".assay")) || !wanted(&path) {
                     continue;
                 }
                 let full = join(root, &path);

@@ -8,6 +8,7 @@ mod archive;
 mod base;
 mod cache;
 mod context;
+mod describe;
 mod docker;
 mod error;
 mod pack;
@@ -28,6 +29,7 @@ use assay_core::recipe::image::{BaseImage, NamedLayer, SourceInfo, image, index}
 use assay_core::recipe::{PlatformName, Recipe};
 
 pub use cache::DiskCache;
+pub use describe::{DescribeError, Origin, describe};
 pub use docker::write_docker_archive;
 pub use error::BuildError;
 pub use pack::{PackRequest, Packed, pack};

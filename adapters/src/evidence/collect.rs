@@ -4,14 +4,16 @@
 //! whoever may push could add it, and it must not stand in the way. What could not be fetched is said, so that missing evidence
 //! is not mistaken for absent evidence.
 
+use std::collections::BTreeSet;
+
 use assay_core::digest::Digest;
-use assay_core::evidence::{Attestation, Child, DefinitionEvidence, Evidence, Sbom, SignatureDocument, SourceEvidence};
+use assay_core::evidence::{Attestation, Child, DefinitionEvidence, Evidence, Output, Sbom, SignatureDocument, SourceEvidence};
 use assay_core::limits;
 use assay_core::oci::{Descriptor, Document, Manifest, media_type};
 use assay_core::reference::Repository;
 use futures::stream::{self, StreamExt};
 
-use super::{ANNOTATION_TITLE, KINDS, tags};
+use super::{ANNOTATION_TITLE, KINDS, outputs, tags};
 use crate::store::{Listing, Store, StoreError, document};
 
 /// Requests under way at the same time.
@@ -94,7 +96,39 @@ pub async fn collect(store: &Store, repository: &Repository, digest: Digest) -> 
             }
         }
     }
+    collect_outputs(store, &mut evidence, &budget).await;
     Ok(evidence)
+}
+
+/// The attestations about outputs that the image's own attestations name, and about outputs that those name.
+async fn collect_outputs(store: &Store, evidence: &mut Evidence, budget: &Budget) {
+    let mut known = BTreeSet::from([evidence.digest]);
+    let mut named = outputs::named(&evidence.attestations, &known);
+    for _ in 0..outputs::DEPTH {
+        if named.is_empty() {
+            return;
+        }
+        let mut next = BTreeSet::new();
+        for digest in std::mem::take(&mut named) {
+            if known.len() > outputs::OUTPUTS {
+                evidence.incomplete.push(format!("attestations name more than {} outputs", outputs::OUTPUTS));
+                return;
+            }
+            known.insert(digest);
+            let (pieces, incomplete) = about(store, digest, budget).await;
+            evidence.incomplete.extend(incomplete);
+            let attestations: Vec<_> = pieces
+                .into_iter()
+                .filter_map(|piece| match piece {
+                    Piece::Attestation(attestation) => Some(attestation),
+                    _ => None,
+                })
+                .collect();
+            next.extend(outputs::named(&attestations, &known));
+            evidence.outputs.push(Output { digest, attestations });
+        }
+        named = next;
+    }
 }
 
 async fn child(store: &Store, digest: Digest, budget: &Budget) -> Result<(Child, Vec<String>), StoreError> {
@@ -172,43 +206,68 @@ async fn piece(store: &Store, kind: &'static str, entry: &Descriptor, subject: D
     if manifest.layers.len() > LAYERS {
         return Err(Skip::Malformed("too many layers"));
     }
-    let only =
-        |wanted: &str| match manifest.layers.iter().filter(|layer| layer.media_type == wanted).collect::<Vec<_>>().as_slice() {
-            [layer] => Ok(*layer),
-            _ => Err(Skip::Malformed("not exactly one layer of a type of which there must be one")),
-        };
-    let fetch = async |layer: &Descriptor, cap: usize| {
-        if layer.size > cap as u64 {
-            return Err(Skip::Malformed("a layer is larger than its kind may be"));
-        }
-        budget.take(layer)?;
-        Ok::<_, Skip>(store.blob(layer, cap as u64).await?)
-    };
+    let only = |wanted: &str| only(&manifest, wanted);
+    let fetch = async |layer: &Descriptor, cap: usize| fetch(store, layer, cap, budget).await;
     match kind {
         media_type::ASSAY_SOURCE => Ok(Piece::Source(SourceEvidence {
             sbom: fetch(only(media_type::SPDX_JSON)?, limits::SBOM_BYTES).await?,
             commits: fetch(only(media_type::ASSAY_GIT_COMMIT)?, limits::COMMIT_BYTES.saturating_mul(limits::ANCESTORS)).await?,
             signatures: signatures(store, &manifest, budget).await?,
         })),
-        media_type::ASSAY_DEFINITION => {
-            let mut documents = Vec::new();
-            for layer in manifest.layers.iter().filter(|layer| layer.media_type == media_type::ASSAY_TEKTON) {
-                documents.push(fetch(layer, limits::DOCUMENT_BYTES).await?);
-            }
-            if documents.is_empty() {
-                return Err(Skip::Malformed("no definition in it"));
-            }
-            Ok(Piece::Definition(DefinitionEvidence {
-                documents,
-                sbom: fetch(only(media_type::SPDX_JSON)?, limits::SBOM_BYTES).await?,
-                signatures: signatures(store, &manifest, budget).await?,
-            }))
-        }
+        media_type::ASSAY_DEFINITION => Ok(Piece::Definition(definition(store, &manifest, budget).await?)),
         media_type::SIGSTORE_BUNDLE => {
             Ok(Piece::Attestation(Attestation { bytes: fetch(only(media_type::SIGSTORE_BUNDLE)?, limits::BUNDLE_BYTES).await? }))
         }
         _ => Ok(Piece::Sbom(Sbom { media_type: kind.to_owned(), bytes: fetch(only(kind)?, limits::SBOM_BYTES).await? })),
     }
+}
+
+/// The one layer of a type of which there must be one.
+fn only<'a>(manifest: &'a Manifest, wanted: &str) -> Result<&'a Descriptor, Skip> {
+    match manifest.layers.iter().filter(|layer| layer.media_type == wanted).collect::<Vec<_>>().as_slice() {
+        [layer] => Ok(*layer),
+        _ => Err(Skip::Malformed("not exactly one layer of a type of which there must be one")),
+    }
+}
+
+async fn fetch(store: &Store, layer: &Descriptor, cap: usize, budget: &Budget) -> Result<Vec<u8>, Skip> {
+    if layer.size > cap as u64 {
+        return Err(Skip::Malformed("a layer is larger than its kind may be"));
+    }
+    budget.take(layer)?;
+    Ok(store.blob(layer, cap as u64).await?)
+}
+
+async fn definition(store: &Store, manifest: &Manifest, budget: &Budget) -> Result<DefinitionEvidence, Skip> {
+    let mut documents = Vec::new();
+    for layer in manifest.layers.iter().filter(|layer| layer.media_type == media_type::ASSAY_TEKTON) {
+        documents.push(fetch(store, layer, limits::DOCUMENT_BYTES, budget).await?);
+    }
+    if documents.is_empty() {
+        return Err(Skip::Malformed("no definition in it"));
+    }
+    Ok(DefinitionEvidence {
+        documents,
+        sbom: fetch(store, only(manifest, media_type::SPDX_JSON)?, limits::SBOM_BYTES, budget).await?,
+        signatures: signatures(store, manifest, budget).await?,
+    })
+}
+
+/// Reads a signed definition that was published by itself, by the digest of its manifest.
+///
+/// # Errors
+/// [`StoreError::Malformed`] if it is no definition; else what the store says.
+pub async fn definition_at(store: &Store, digest: &Digest) -> Result<DefinitionEvidence, StoreError> {
+    let malformed = |why| StoreError::Malformed { what: format!("definition {digest}"), why };
+    let bytes = store.manifest(digest).await?;
+    let manifest = Manifest::parse(&bytes).map_err(|_| malformed("is not an image manifest"))?;
+    if manifest.kind() != media_type::ASSAY_DEFINITION || manifest.layers.len() > LAYERS {
+        return Err(malformed("is no definition"));
+    }
+    definition(store, &manifest, &Budget(EVIDENCE_BYTES.into())).await.map_err(|skip| match skip {
+        Skip::Malformed(why) => malformed(why),
+        Skip::Unavailable(error) => error,
+    })
 }
 
 /// The signature layers of source or definition evidence.

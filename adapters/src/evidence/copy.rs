@@ -1,10 +1,13 @@
 //! Copying an image, its evidence, or both from one store to another, byte for byte: to production, to a mirror, or over an air gap.
 
-use assay_core::digest::Digest;
-use assay_core::limits;
-use assay_core::oci::{Descriptor, Document, Manifest};
+use std::collections::BTreeSet;
 
-use super::KINDS;
+use assay_core::digest::Digest;
+use assay_core::evidence::Attestation;
+use assay_core::limits;
+use assay_core::oci::{Descriptor, Document, Manifest, media_type};
+
+use super::{KINDS, outputs, tags};
 use crate::store::{Store, StoreError, document, fallback_tag};
 
 /// Deepest nesting of indexes that is copied.
@@ -80,7 +83,8 @@ pub async fn copy_image(from: &Store, to: &Store, digest: Digest, tag: Option<&s
     Ok(copied)
 }
 
-/// Copies the evidence of an image and of each of its platforms: what refers to it, and Chains' `.att` and `.sig` tags.
+/// Copies the evidence of an image and of each of its platforms: what refers to it, and Chains' `.att` and `.sig` tags; and with it
+/// the packed outputs that its provenance names, and the evidence about them.
 ///
 /// The image's manifests are copied too where the target is a layout that lacks them, so that the evidence can be read there; its
 /// layers are not.
@@ -89,6 +93,34 @@ pub async fn copy_image(from: &Store, to: &Store, digest: Digest, tag: Option<&s
 /// What either store says about what is there. Lists that were too long to be read whole are said in [`Copied::incomplete`].
 pub async fn copy_evidence(from: &Store, to: &Store, digest: Digest) -> Result<Copied, StoreError> {
     let mut copied = Copied::default();
+    let mut attestations = copy_about(from, to, digest, &mut copied).await?;
+    let mut known = BTreeSet::from([digest]);
+    for _ in 0..outputs::DEPTH {
+        let named = outputs::named(&std::mem::take(&mut attestations), &known);
+        for output in named {
+            if known.len() > outputs::OUTPUTS {
+                copied.incomplete.push(format!("attestations name more than {} outputs", outputs::OUTPUTS));
+                return Ok(copied);
+            }
+            known.insert(output);
+            // Anybody's attestation may name anything: what is not there, or is no output, is not missing here.
+            match from.manifest(&output).await {
+                Ok(bytes) if Manifest::parse(&bytes).is_ok_and(|manifest| manifest.kind() == media_type::ASSAY_OUTPUT) => {}
+                Ok(_) => continue,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error),
+            }
+            let image = copy_image(from, to, output, None).await?;
+            copied.bytes = copied.bytes.saturating_add(image.bytes);
+            attestations.extend(copy_about(from, to, output, &mut copied).await?);
+        }
+    }
+    Ok(copied)
+}
+
+/// Copies the evidence about one image or output, and gives the attestations among it.
+async fn copy_about(from: &Store, to: &Store, digest: Digest, copied: &mut Copied) -> Result<Vec<Attestation>, StoreError> {
+    let mut attestations = Vec::new();
     for (subject, bytes) in manifests_of(from, digest).await? {
         if let Store::Layout(_) = to
             && to.manifest(&subject).await.is_err()
@@ -106,9 +138,14 @@ pub async fn copy_evidence(from: &Store, to: &Store, digest: Digest) -> Result<C
                 if said.digest != subject || manifest.layers.iter().any(|layer| layer.size > limits::SBOM_BYTES as u64) {
                     continue;
                 }
-                copy_blobs(from, to, manifest, &mut copied).await?;
+                copy_blobs(from, to, manifest, copied).await?;
                 to.attach(&bytes).await?;
                 copied.evidence += 1;
+                if let (media_type::SIGSTORE_BUNDLE, [layer]) = (manifest.kind(), manifest.layers.as_slice())
+                    && layer.size <= limits::BUNDLE_BYTES as u64
+                {
+                    attestations.push(Attestation { bytes: from.blob(layer, limits::BUNDLE_BYTES as u64).await? });
+                }
             }
         }
         for suffix in ["att", "sig"] {
@@ -123,7 +160,7 @@ pub async fn copy_evidence(from: &Store, to: &Store, digest: Digest) -> Result<C
                     let bytes = from.manifest(&digest).await?;
                     let known = document(&bytes, &tag)?;
                     if let Document::Manifest(manifest) = known.inner() {
-                        copy_blobs(from, to, manifest, &mut copied).await?;
+                        copy_blobs(from, to, manifest, copied).await?;
                         to.push_manifest(&bytes, Some(&tag)).await?;
                         copied.evidence += 1;
                     }
@@ -132,6 +169,8 @@ pub async fn copy_evidence(from: &Store, to: &Store, digest: Digest) -> Result<C
                 Err(error) => return Err(error),
             }
         }
+        let tagged = tags::attestations(from, &subject).await?;
+        attestations.extend(tagged.found.into_iter().map(|bytes| Attestation { bytes }));
     }
-    Ok(copied)
+    Ok(attestations)
 }

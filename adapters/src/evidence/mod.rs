@@ -4,13 +4,16 @@
 
 mod collect;
 mod copy;
+mod outputs;
+mod parts;
 mod publish;
 mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use collect::collect;
+pub use collect::{collect, definition_at};
 pub use copy::{Copied, copy_evidence, copy_image};
+pub use parts::{Parts, publish_parts, read_back};
 pub use publish::{publish_attestation, publish_definition, publish_output, publish_sbom, publish_source};
 pub use tags::{SimpleSignature, simple_signatures};
 

@@ -44,12 +44,26 @@ pub enum ExportError {
         #[source]
         source: std::io::Error,
     },
+    /// Something that the tree does not hold.
+    #[error("{path:?} is not part of the tree")]
+    Extra {
+        /// The path, encoded.
+        path: String,
+    },
+    /// What lies there is no source tree.
+    #[error("{source}")]
+    Tree {
+        /// What is wrong.
+        #[source]
+        source: assay_core::tree::TreeListError,
+    },
 }
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Writes every file of a verified tree, `.assay/` included, into the empty folder `into`. Submodules become empty folders. Each blob
-/// is hashed again as it is written. Modes are 0644 and 0755, whatever the umask; times are the clock's.
+/// Writes every file of a verified tree into the empty folder `into`, but not the root's `.assay/`: nothing that is built may depend on
+/// who signed. Submodules become empty folders. Each blob is hashed again as it is written. Modes are 0644 and 0755, whatever the umask;
+/// times are the clock's.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -60,7 +74,7 @@ pub fn export(repository: &Repository, tree: &SourceTree, into: &Path) -> Result
     };
     let root = fs::open(into, FOLDER | OFlags::RDONLY, fs::Mode::empty()).map_err(write(into.as_os_str().as_encoded_bytes()))?;
     let (links, files): (Vec<&Entry>, Vec<&Entry>) =
-        tree.entries().iter().chain(tree.evidence()).partition(|entry| entry.mode == Mode::Symlink);
+        tree.entries().iter().partition(|entry| entry.mode == Mode::Symlink);
     for entry in files.into_iter().chain(links) {
         let (folder, name) = parent(&root, &entry.path).map_err(write(&entry.path))?;
         let folder = folder.as_ref().unwrap_or(&root);

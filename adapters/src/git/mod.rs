@@ -8,15 +8,19 @@ mod clone;
 mod export;
 mod history;
 mod index;
+mod login;
 mod notes;
 mod read;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod written;
 
 pub use cache::ContentCache;
 pub use clone::Depth;
 pub use export::{ExportError, export};
+pub use login::Logins;
+pub use written::written;
 
 use std::path::{Path, PathBuf};
 

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use assay_adapters::evidence;
+use assay_adapters::evidence::{self, Parts};
 use assay_adapters::store::{Access, Connection, Layout, Location, Store};
-use assay_core::evidence::Sbom;
 use assay_core::gate::{self, Approval, Word};
-use assay_core::oci::media_type;
 use assay_core::policy::Policy;
 use assay_core::provenance::local::{self, LocalBuild};
 use assay_core::provenance::{BuildFacts, slsa};
@@ -16,7 +14,7 @@ use assay_core::signature::TrustRoot;
 use assay_core::statement::ResourceDescriptor;
 use assay_core::time::Timestamp;
 use assay_core::verify::{State, verify};
-use assay_core::vsa::{self, RunIdentity};
+use assay_core::vsa::RunIdentity;
 
 use super::replay::{Shown, conclude, judged_repository, read_policy, read_trust_root};
 use crate::context::Context;
@@ -203,16 +201,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         evidence::copy_image(&from, &store, outcome.built.digest(), args.to.tag()).await.map_err(unreachable)?;
         let created = checkout.commit_time();
         let subject = outcome.built.descriptor.bare();
-        evidence::publish_source(&store, &subject, &checkout.source, created).await.map_err(unreachable)?;
-        for (descriptor, bytes) in &outcome.sboms {
-            let sbom = Sbom { media_type: media_type::SPDX_JSON.to_owned(), bytes: bytes.clone() };
-            evidence::publish_sbom(&store, &descriptor.bare(), &sbom, created).await.map_err(unreachable)?;
-        }
-        if let Some(spoken) = &spoken {
-            evidence::publish_attestation(&store, &subject, &spoken.bundle, vsa::PREDICATE_TYPE, created)
-                .await
-                .map_err(unreachable)?;
-        }
+        let parts = Parts {
+            source: &checkout.source,
+            definition: None,
+            vsa: spoken.as_ref().map(|spoken| spoken.bundle.as_slice()),
+            sboms: &outcome.sboms,
+        };
+        evidence::publish_parts(&store, &subject, &parts, created).await.map_err(unreachable)?;
         evidence::publish_attestation(&store, &subject, &provenance.bundle, slsa::PREDICATE_TYPE, created)
             .await
             .map_err(unreachable)?;

@@ -1,10 +1,10 @@
-//! Provenance of Tekton Chains for the closing TaskRun: format `slsa/v2alpha4`, build type slsa-tekton.
+//! Provenance of Tekton Chains for TaskRuns, the closing one above all: format `slsa/v2alpha4`, build type slsa-tekton.
 //!
 //! Seen on a real cluster and recorded in `core/testdata/tekton-chains`. Chains signs whatever TaskRun ran, failed ones and ones made
 //! by hand too: the run's specification is therefore a closed set, and each fact is read from one place only: `runSpec.params` or a named
 //! byproduct, never from `inputs/result` dependencies, which any step can write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use super::slsa::Provenance;
 use crate::digest::{Digest, GitOid};
 use crate::edge::Edge;
 use crate::reason::Reason;
-use crate::statement::ResourceDescriptor;
+use crate::statement::{ResourceDescriptor, Statement};
 
 /// Build type of Chains with `builddefinition.buildtype` slsa-tekton.
 pub const BUILD_TYPE: &str = "https://tekton.dev/chains/v2/slsa-tekton";
@@ -21,11 +21,13 @@ pub const BUILD_TYPE: &str = "https://tekton.dev/chains/v2/slsa-tekton";
 /// Keys that the specification of the closing TaskRun may have at all.
 const RUN_SPEC: [&str; 6] = ["params", "podTemplate", "serviceAccountName", "taskRef", "taskSpec", "timeout"];
 
-/// What the closing TaskRun was made of.
+/// What a TaskRun was made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRun {
     /// Its parameters.
     pub params: BTreeMap<String, Value>,
+    /// Its results, but for those that Chains took as subjects.
+    pub results: BTreeMap<String, Value>,
     /// Service account of its pod.
     pub service_account: String,
     /// Pod template, if it had one.
@@ -36,8 +38,16 @@ pub struct TaskRun {
     pub task: TaskOrigin,
     /// Whether its Task was embedded in the run (`runSpec.taskSpec`), and how.
     pub task_spec: Option<Value>,
+    /// Where its StepActions came from, by the names of the steps; Chains before 0.29 records none.
+    pub step_actions: BTreeMap<String, TaskOrigin>,
     /// The TaskRun's own UID.
     pub uid: String,
+    /// UID of its PipelineRun; empty if it had none.
+    pub pipeline_run: String,
+    /// Its name in the Pipeline; empty if it was in none.
+    pub pipeline_task: String,
+    /// Whether Tekton took its network away (execution mode `hermetic`).
+    pub hermetic: bool,
 }
 
 /// Where a Task came from: the one `task` dependency.
@@ -57,7 +67,11 @@ fn e6(reason: Reason, expected: impl Into<String>, found: impl Into<String>) -> 
     Refusal::new(Edge::E6, reason, expected, found)
 }
 
-pub(super) fn read(provenance: &Provenance) -> Result<BuildFacts, Refusal> {
+/// Reads what a TaskRun was made of. Its specification is a closed set.
+///
+/// # Errors
+/// A [`Refusal`] of E6 for what must not be there, of E5 for a Task whose origin is not recorded.
+pub fn task_run(provenance: &Provenance) -> Result<TaskRun, Refusal> {
     let external = object(&provenance.build_definition.external_parameters, "externalParameters")?;
     if let Some(key) = external.keys().find(|key| !matches!(key.as_str(), "runSpec" | "buildConfigSource")) {
         return Err(e6(Reason::RunNotClosed, "runSpec and buildConfigSource only", format!("externalParameters.{key}")));
@@ -68,36 +82,98 @@ pub(super) fn read(provenance: &Provenance) -> Result<BuildFacts, Refusal> {
     }
     let params = params(spec.get("params"), "runSpec.params")?;
     let internal = object(&provenance.build_definition.internal_parameters, "internalParameters")?;
-    let labels = internal.get("labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    let text_of = |map: &str, name: &str| {
+        let found = internal.get(map).and_then(|map| map.get(name)).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
+    };
     let results = results(&provenance.run_details.byproducts)?;
     let task_spec = spec.get("taskSpec").cloned();
     let task = task(provenance, spec, task_spec.is_some())?;
-    let text = |name: &str| params.get(name).and_then(Value::as_str).map(str::to_owned);
-    let fact = |name: &str| text(name).ok_or_else(|| e6(Reason::FactMissing, format!("parameter {name:?}"), "nothing"));
-    let commit: GitOid = fact("commit")?
-        .parse()
-        .map_err(|_| e6(Reason::FactMissing, "parameter \"commit\" with a commit id", text("commit").unwrap_or_default()))?;
-    let tree_digest = digest(&fact("tree-digest")?, "parameter \"tree-digest\"")?;
-    let vsa = text("vsa-digest").map(|text| digest(&text, "parameter \"vsa-digest\"")).transpose()?;
-    let artifact = |name: &str| results.get(name).map(|value| artifact_digest(value, name)).transpose();
+    let flags = internal.get("tekton-pipelines-feature-flags").and_then(Value::as_object).cloned().unwrap_or_default();
+    // Tekton heeds the annotation where alpha features are on, and ignores it elsewhere.
+    let hermetic =
+        text_of("annotations", HERMETIC) == "hermetic" && flags.get("enableAPIFields").and_then(Value::as_str) == Some("alpha");
+    Ok(TaskRun {
+        params,
+        results,
+        service_account: spec.get("serviceAccountName").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        pod_template: spec.get("podTemplate").cloned(),
+        feature_flags: flags,
+        task,
+        task_spec,
+        step_actions: step_actions(provenance)?,
+        uid: provenance.run_details.metadata.invocation_id.clone(),
+        pipeline_run: text_of("labels", "tekton.dev/pipelineRunUID"),
+        pipeline_task: text_of("labels", "tekton.dev/pipelineTask"),
+        hermetic,
+    })
+}
+
+impl TaskRun {
+    /// A parameter that is text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.params.get(name).and_then(Value::as_str)
+    }
+
+    /// A parameter that must be there, as text.
+    ///
+    /// # Errors
+    /// [`Reason::FactMissing`].
+    pub fn fact(&self, name: &str) -> Result<&str, Refusal> {
+        self.text(name).ok_or_else(|| e6(Reason::FactMissing, format!("parameter {name:?}"), "nothing"))
+    }
+
+    /// The parameter `commit`.
+    ///
+    /// # Errors
+    /// [`Reason::FactMissing`].
+    pub fn commit(&self) -> Result<GitOid, Refusal> {
+        let text = self.fact("commit")?;
+        text.parse().map_err(|_| e6(Reason::FactMissing, "parameter \"commit\" with a commit id", text))
+    }
+
+    /// A parameter that is a digest.
+    ///
+    /// # Errors
+    /// [`Reason::FactMissing`].
+    pub fn digest(&self, name: &str) -> Result<Digest, Refusal> {
+        digest(self.fact(name)?, &format!("parameter {name:?}"))
+    }
+}
+
+/// Step images, and what else went in without a name of Chains' own.
+pub(crate) fn inputs(provenance: &Provenance) -> Vec<ResourceDescriptor> {
+    let dependencies = &provenance.build_definition.resolved_dependencies;
+    dependencies
+        .iter()
+        .filter(|dependency| dependency.name.is_empty() || dependency.name.starts_with(STEP_ACTION))
+        .cloned()
+        .collect()
+}
+
+pub(super) fn read(provenance: &Provenance) -> Result<BuildFacts, Refusal> {
+    let run = task_run(provenance)?;
+    let artifact = |name: &str| run.results.get(name).map(|value| artifact_digest(value, name)).transpose();
     let started =
         provenance.run_details.metadata.started_on.parse().map_err(|_| e6(Reason::FactMissing, "startedOn", "nothing"))?;
     Ok(BuildFacts {
         builder_id: provenance.run_details.builder.id.clone(),
         build_type: provenance.build_definition.build_type.clone(),
-        run: labels.get("tekton.dev/pipelineRunUID").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        run: run.pipeline_run.clone(),
         started,
-        url: fact("url")?,
-        commit,
-        source_ref: text("ref"),
-        tree_digest,
+        url: run.fact("url")?.to_owned(),
+        commit: run.commit()?,
+        source_ref: run.text("ref").map(str::to_owned),
+        tree_digest: run.digest("tree-digest")?,
         source: artifact("source_ARTIFACT_INPUTS")?
             .ok_or_else(|| e6(Reason::FactMissing, "result source_ARTIFACT_INPUTS", "nothing"))?,
         definition: artifact("definition_ARTIFACT_INPUTS")?,
-        vsa,
+        vsa: run.params.contains_key("vsa-digest").then(|| run.digest("vsa-digest")).transpose()?,
         sboms: artifact("sbom_ARTIFACT_OUTPUTS")?.into_iter().collect(),
-        repository: fact("image")?,
-        complete: results
+        repository: run.fact("image")?.to_owned(),
+        complete: run
+            .results
             .get("ASSAY_COMPLETE")
             .and_then(Value::as_str)
             .map(|text| {
@@ -106,25 +182,77 @@ pub(super) fn read(provenance: &Provenance) -> Result<BuildFacts, Refusal> {
                 })
             })
             .transpose()?,
-        inputs: provenance
-            .build_definition
-            .resolved_dependencies
-            .iter()
-            .filter(|dependency| dependency.name.is_empty() || dependency.name.starts_with("stepAction/"))
-            .cloned()
-            .collect(),
+        inputs: inputs(provenance),
         hermetic: None,
         recipe: None,
-        tekton: Some(TaskRun {
-            params,
-            service_account: spec.get("serviceAccountName").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            pod_template: spec.get("podTemplate").cloned(),
-            feature_flags: internal.get("tekton-pipelines-feature-flags").and_then(Value::as_object).cloned().unwrap_or_default(),
-            task,
-            task_spec,
-            uid: provenance.run_details.metadata.invocation_id.clone(),
-        }),
+        tekton: Some(run),
     })
+}
+
+/// Digests that a TaskRun took as parameters and that may be packed outputs: where evidence is to be looked for, nothing more.
+#[must_use]
+pub fn output_hints(statement: &Statement) -> BTreeSet<Digest> {
+    let Ok(provenance) = statement.predicate::<Provenance>() else { return BTreeSet::new() };
+    if provenance.build_definition.build_type != BUILD_TYPE {
+        return BTreeSet::new();
+    }
+    let Ok(run) = task_run(&provenance) else { return BTreeSet::new() };
+    let others = run.params.iter().filter(|(name, _)| !is_fact(name));
+    others.flat_map(|(_, value)| texts(value)).filter_map(output_digest).take(OUTPUTS).collect()
+}
+
+/// Most outputs one run takes.
+pub const OUTPUTS: usize = 32;
+
+/// Whether a parameter is a fact of its own, which its edge compares; all others the gate must have approved.
+#[must_use]
+pub fn is_fact(name: &str) -> bool {
+    FACTS.contains(&name)
+}
+
+const FACTS: [&str; 11] = [
+    "url",
+    "commit",
+    "ref",
+    "tree-digest",
+    "source-digest",
+    "vsa",
+    "vsa-digest",
+    "definition-ref",
+    "image",
+    "CHAINS-GIT_URL",
+    "CHAINS-GIT_COMMIT",
+];
+
+/// A text, or the texts of a list.
+pub(crate) fn texts(value: &Value) -> impl Iterator<Item = &str> {
+    let one = value.as_str().into_iter();
+    one.chain(value.as_array().into_iter().flatten().filter_map(Value::as_str))
+}
+
+/// The digest in `sha256:HEX` or `NAME=sha256:HEX`.
+pub(crate) fn output_digest(text: &str) -> Option<Digest> {
+    text.rsplit_once('=').map_or(text, |(_, digest)| digest).parse().ok()
+}
+
+/// Names of Chains' own for what a StepAction was resolved to.
+const STEP_ACTION: &str = "stepAction/";
+/// Annotation by which Tekton takes the network away from a TaskRun's steps.
+const HERMETIC: &str = "experimental.tekton.dev/execution-mode";
+
+/// `stepAction/STEP` dependencies, each step once.
+fn step_actions(provenance: &Provenance) -> Result<BTreeMap<String, TaskOrigin>, Refusal> {
+    let named = provenance.build_definition.resolved_dependencies.iter().filter_map(|dependency| {
+        let step = dependency.name.strip_prefix(STEP_ACTION)?;
+        // The object's UID changes whenever the same StepAction is applied again.
+        let uri = match dependency.uri.split_once('@') {
+            Some((uri, _)) if dependency.uri.starts_with("/apis/") => uri.to_owned(),
+            _ => dependency.uri.clone(),
+        };
+        let origin = TaskOrigin { uri, digest: dependency.sha256(), ..TaskOrigin::default() };
+        Some((step.to_owned(), origin))
+    });
+    unique(named).ok_or_else(|| Refusal::new(Edge::E5, Reason::OtherDefinitionRan, "each StepAction once", "a step twice"))
 }
 
 fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, Refusal> {

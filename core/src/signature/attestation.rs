@@ -81,23 +81,33 @@ pub fn verify_attestation(
     statement(envelope, signed_by, digest)
 }
 
-/// Reads the Statement of an attestation **without verifying anything**: to say where it belongs, never what holds.
+/// An attestation whose signature nobody has checked: what it says is a hint, never a fact.
+#[derive(Debug)]
+pub struct UnverifiedStatement {
+    /// What it says.
+    pub statement: Statement,
+    /// As [`SignedStatement::envelope_digest`].
+    pub envelope_digest: Digest,
+}
+
+/// Reads what an attestation says without knowing who signed it: to know where to look, or what to compare with a digest at hand.
 ///
 /// # Errors
-/// Whatever of [`SignatureError`] says that the bytes are no attestation.
-pub fn statement_unverified(bytes: &[u8]) -> Result<Statement, SignatureError> {
+/// As [`verify_attestation`], but for those of keys and identities.
+pub fn read_unverified(bytes: &[u8]) -> Result<UnverifiedStatement, SignatureError> {
     if bytes.len() > limits::BUNDLE_BYTES {
         return Err(SignatureError::TooLarge { found: bytes.len(), limit: limits::BUNDLE_BYTES });
     }
-    let envelope = if Bundle::is_meant_by(bytes)? {
-        match Bundle::parse(bytes)?.content {
-            Content::Envelope(raw) => Envelope::parse(raw.get().as_bytes())?,
-            _ => return Err(SignatureError::BundleContent { expected: "dsseEnvelope" }),
-        }
+    let (envelope, envelope_digest) = if Bundle::is_meant_by(bytes)? {
+        let bundle = Bundle::parse(bytes)?;
+        let Content::Envelope(raw) = &bundle.content else {
+            return Err(SignatureError::BundleContent { expected: "dsseEnvelope" });
+        };
+        (Envelope::parse(raw.get().as_bytes())?, Digest::of(raw.get().as_bytes()))
     } else {
-        Envelope::parse(bytes)?
+        (Envelope::parse(bytes)?, Digest::of(bytes))
     };
-    Ok(Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)?)
+    Ok(UnverifiedStatement { statement: Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)?, envelope_digest })
 }
 
 /// Reads the Statement from the bytes whose signature was found to hold.
@@ -131,7 +141,7 @@ mod tests {
             assert_eq!(signed.signed_by.identity, "chains");
             assert_eq!(signed.signed_by.trusted_time, None);
             assert_eq!(signed.statement.predicate_type, "https://slsa.dev/provenance/v1");
-            assert_eq!(statement_unverified(bytes).unwrap().subject, signed.statement.subject);
+            assert_eq!(read_unverified(bytes).unwrap().statement.subject, signed.statement.subject);
         }
         assert_eq!(verify(ENVELOPE).unwrap().envelope_digest, Digest::of(ENVELOPE));
         let text = std::str::from_utf8(BUNDLE).unwrap();
@@ -145,7 +155,7 @@ mod tests {
         assert_eq!(verify(SIGNATURE_BUNDLE).unwrap_err().reason(), "EnvelopeMalformed");
         assert_eq!(verify(OLD_ENVELOPE).unwrap_err().reason(), "StatementMalformed");
         for bytes in [SIGNATURE_BUNDLE, OLD_ENVELOPE, b"{}"] {
-            assert!(statement_unverified(bytes).is_err());
+            assert!(read_unverified(bytes).is_err());
         }
     }
 }

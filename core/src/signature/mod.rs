@@ -15,7 +15,7 @@ mod keyless;
 pub mod ssh;
 pub mod trust_root;
 
-pub use attestation::{SignedStatement, statement_unverified, verify_attestation};
+pub use attestation::{SignedStatement, UnverifiedStatement, read_unverified, verify_attestation};
 pub use commit::verify_commit;
 pub use document::verify_document;
 pub use error::SignatureError;

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{Chain, signers};
-use crate::definition::{DefinitionError, DefinitionSbom, TektonDocument};
+use crate::definition::{DefinitionError, DefinitionSbom, Row, TektonDocument};
 use crate::digest::Digest;
 use crate::edge::{Edge, Finding};
 use crate::evidence::DefinitionEvidence;
 use crate::limits;
+use crate::provenance::Refusal;
+use crate::provenance::tekton::TaskRun;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -18,15 +20,42 @@ pub(super) struct Definition {
     pub(super) task_params: Option<BTreeSet<String>>,
     /// SHA-256 of the definition SBOM.
     pub(super) digest: Option<Digest>,
+    /// The SBOM and its documents, where they could be read.
+    listed: Option<(DefinitionSbom, Vec<TektonDocument>)>,
+    required: bool,
+}
+
+/// What a TaskRun was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The closing Task, of which the image is the subject.
+    Closing,
+    /// A Task that runs the user's build commands.
+    Build,
+}
+
+/// Name of the closing Task. Only Assay's own steps run in it, and no other Task may speak of the image.
+pub const CLOSING_TASK: &str = "assay-image";
+
+impl Definition {
+    /// The parameters that the signed Task of a run declares; `None` where the policy asks for no definition.
+    pub(super) fn declared_by(&self, run: &TaskRun, role: Role) -> Result<Option<BTreeSet<String>>, Box<Refusal>> {
+        match &self.listed {
+            Some((sbom, documents)) => row_that_ran(run, role, sbom, documents).map(|(_, params)| Some(params)),
+            None if !self.required => Ok(None),
+            None => Err(Box::new(Refusal::new(Edge::E6, Reason::EarlierEdgeBroken, "", "see E3 and E4"))),
+        }
+    }
 }
 
 const EDGES: [Edge; 3] = [Edge::E3, Edge::E4, Edge::E5];
 
 pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Definition {
-    let none = |findings| Definition { findings, task_params: None, digest: None };
     let Some(authority) = &chain.policy.spec().definitions else {
-        return none(EDGES.map(Finding::not_required).to_vec());
+        let findings = EDGES.map(Finding::not_required).to_vec();
+        return Definition { findings, task_params: None, digest: None, listed: None, required: false };
     };
+    let none = |findings| Definition { findings, task_params: None, digest: None, listed: None, required: true };
     let first_broken = |edge: Edge, reason: Reason, expected: String, found: String| {
         let see = format!("see {edge}");
         none(
@@ -83,7 +112,7 @@ pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Definition {
     };
     let (e4, documents) = list_equals(definition, &sbom);
     let (e5, task_params) = ran(chain, &sbom, &documents);
-    Definition { findings: vec![e3, e4, e5], task_params, digest: Some(digest) }
+    Definition { findings: vec![e3, e4, e5], task_params, digest: Some(digest), listed: Some((sbom, documents)), required: true }
 }
 
 fn names(identities: &[crate::policy::types::Identity]) -> String {
@@ -119,14 +148,28 @@ fn list_equals(definition: &DefinitionEvidence, sbom: &DefinitionSbom) -> (Findi
     (Finding::ok(Edge::E4, expected, "the same set"), documents)
 }
 
-/// E5: the `task` dependency of the provenance is a row of the SBOM, in all of uri, digest and path.
+/// E5: the `task` dependency of the provenance is a row of the SBOM, in all of uri, digest and path, and it is the closing Task.
 fn ran(chain: &Chain<'_>, sbom: &DefinitionSbom, documents: &[TektonDocument]) -> (Finding, Option<BTreeSet<String>>) {
-    let expected = "a Task of the signed definition";
+    let expected = "the closing Task of the signed definition";
     let Some(run) = &chain.facts.tekton else {
         return (Finding::refused(Edge::E5, Reason::OtherDefinitionRan, expected, "a build without Tekton"), None);
     };
+    match row_that_ran(run, Role::Closing, sbom, documents) {
+        Ok((row, params)) => (Finding::ok(Edge::E5, expected, format!("{}/{} {}", row.kind, row.name, row.digest)), Some(params)),
+        Err(refusal) => (Finding::refused(Edge::E5, refusal.reason, refusal.expected, refusal.found), None),
+    }
+}
+
+/// The row of the definition SBOM that a TaskRun's Task is, and the parameters that the Task declares.
+fn row_that_ran<'a>(
+    run: &TaskRun,
+    role: Role,
+    sbom: &'a DefinitionSbom,
+    documents: &[TektonDocument],
+) -> Result<(&'a Row, BTreeSet<String>), Box<Refusal>> {
+    let other = |expected: String, found: String| Box::new(Refusal::new(Edge::E5, Reason::OtherDefinitionRan, expected, found));
     if run.task_spec.is_some() {
-        return (Finding::refused(Edge::E5, Reason::OtherDefinitionRan, expected, "a Task embedded in the run"), None);
+        return Err(other("a Task of the signed definition".into(), "a Task embedded in the run".into()));
     }
     let found = format!(
         "{} {} {}",
@@ -137,12 +180,33 @@ fn ran(chain: &Chain<'_>, sbom: &DefinitionSbom, documents: &[TektonDocument]) -
     let row = sbom.rows.iter().find(|row| {
         row.kind == "Task" && row.uri == run.task.uri && Some(row.digest) == run.task.digest && row.path == run.task.path
     });
-    match row {
-        Some(row) => {
-            let params =
-                documents.iter().find(|document| document.digest == row.document).map(|document| document.params.clone());
-            (Finding::ok(Edge::E5, expected, format!("{}/{} {}", row.kind, row.name, row.digest)), params)
-        }
-        None => (Finding::refused(Edge::E5, Reason::OtherDefinitionRan, expected, found), None),
+    let row = row.ok_or_else(|| other("a Task of the signed definition".into(), found))?;
+    // Foreign code writes the results of build Tasks: none of them may speak of the image, whatever it records.
+    if (role == Role::Closing) != (row.name == CLOSING_TASK) {
+        let expected = match role {
+            Role::Closing => format!("the closing Task {CLOSING_TASK:?}"),
+            Role::Build => "a build Task".to_owned(),
+        };
+        return Err(other(expected, format!("Task {:?}", row.name)));
     }
+    let document = documents.iter().find(|document| document.digest == row.document);
+    let document = document.ok_or_else(|| other(format!("the document of Task {:?}", row.name), "it is not there".into()))?;
+    if role == Role::Closing
+        && let Some(opening) = &document.opening
+    {
+        return Err(other("a closing Task that takes nothing from outside its parameters".into(), opening.clone()));
+    }
+    for step in &document.step_actions {
+        let listed = run.step_actions.get(step).is_some_and(|origin| {
+            let same = |row: &&Row| row.kind == "StepAction" && row.uri == origin.uri && Some(row.digest) == origin.digest;
+            sbom.rows.iter().find(same).is_some()
+        });
+        if !listed {
+            return Err(other(
+                format!("step {step:?} by a StepAction of the signed definition"),
+                "the provenance does not say which StepAction ran".into(),
+            ));
+        }
+    }
+    Ok((row, document.params.clone()))
 }

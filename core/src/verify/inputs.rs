@@ -1,22 +1,26 @@
 //! E13: what went in is itself vouched for.
 
 use super::Chain;
+use super::outputs::Outputs;
 use super::source::Source;
 use crate::edge::{Edge, Finding};
 use crate::policy::types::{Contents, Hermetic};
 use crate::reason::Reason;
 
-pub(super) fn judge(chain: &mut Chain<'_>, source: &Source) -> Finding {
+pub(super) fn judge(chain: &mut Chain<'_>, source: &Source, outputs: &Outputs) -> Finding {
     let Some(required) = &chain.policy.spec().inputs else { return Finding::not_required(Edge::E13) };
-    if required.hermetic == Hermetic::Required && chain.facts.hermetic != Some(true) {
-        let found = match chain.facts.hermetic {
+    // The closing Task runs no command, and all it takes from outside is named by digest; the commands ran where its inputs were made.
+    let hermetic = chain.facts.hermetic.or_else(|| chain.facts.tekton.as_ref().map(|_| outputs.all_hermetic));
+    if required.hermetic == Hermetic::Required && hermetic != Some(true) {
+        let found = match hermetic {
             Some(_) => "not hermetic",
             None => "the provenance does not say",
         };
         return Finding::refused(Edge::E13, Reason::NotHermetic, "a hermetic build", found);
     }
     let listed: Vec<_> = required.images.iter().flat_map(|images| images.iter()).map(|image| image.digest).collect();
-    for input in &chain.facts.inputs {
+    let inputs = chain.facts.inputs.iter().chain(&outputs.inputs);
+    for input in inputs {
         let name = if input.name.is_empty() { &input.uri } else { &input.name };
         let Some(digest) = input.sha256() else {
             return Finding::refused(Edge::E13, Reason::InputNotAllowed, format!("a SHA-256 digest of input {name:?}"), "none");
@@ -34,5 +38,5 @@ pub(super) fn judge(chain: &mut Chain<'_>, source: &Source) -> Finding {
     {
         return Finding::refused(Edge::E13, Reason::ContentsNotDeclared, "packages declared by the source", found);
     }
-    Finding::ok(Edge::E13, "inputs that are vouched for", format!("{} inputs", chain.facts.inputs.len()))
+    Finding::ok(Edge::E13, "inputs that are vouched for", format!("{} inputs", chain.facts.inputs.len() + outputs.inputs.len()))
 }

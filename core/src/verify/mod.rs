@@ -17,6 +17,7 @@ mod image;
 mod inputs;
 mod made;
 mod node;
+mod outputs;
 mod rebuilds;
 mod revocation;
 mod run;
@@ -208,12 +209,13 @@ impl Chain<'_> {
         let source = source::judge(self, at);
         let definition = definition::judge(self, at);
         let mut edges = vec![candidate.finding(self)];
-        edges.push(run::judge(self, &gate, &source, &definition));
+        let (e6, outputs) = run::judge(self, &gate, &source, &definition);
+        edges.push(e6);
         edges.push(gate.finding(self, &source, &definition));
         edges.push(forward::judge(self, &gate, &source));
         edges.push(node::judge(self.policy, self.state, self.now));
         edges.push(contents::judge(self));
-        edges.push(inputs::judge(self, &source));
+        edges.push(inputs::judge(self, &source, &outputs));
         edges.extend(source.findings);
         edges.extend(definition.findings);
         edges
@@ -285,6 +287,7 @@ fn undecided_if_incomplete(finding: Finding, evidence: &Evidence) -> Finding {
             | Reason::ProvenanceMissing
             | Reason::ResultSbomMissing
             | Reason::GateMissing
+            | Reason::OutputNotProved
             | Reason::TooFewRebuilds
     );
     match evidence.incomplete.first() {

@@ -1,33 +1,41 @@
 //! E6: the run was made from E1's commit by the gate, and nothing else went in.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::Chain;
 use super::definition::Definition;
 use super::gate::Gate;
+use super::outputs::{self, Against, Outputs};
 use super::source::Source;
 use crate::edge::{Edge, Finding};
-use crate::provenance::tekton::TaskRun;
+use crate::provenance::Refusal;
+use crate::provenance::tekton::{self, TaskRun};
 use crate::reason::Reason;
 
-pub(super) fn judge(chain: &Chain<'_>, gate: &Gate, source: &Source, definition: &Definition) -> Finding {
+/// E6, and the outputs of build Tasks that it walked to, for E13.
+pub(super) fn judge(chain: &Chain<'_>, gate: &Gate, source: &Source, definition: &Definition) -> (Finding, Outputs) {
     let spec = chain.policy.spec();
     if spec.builders.is_none() || spec.sources.is_none() {
-        return Finding::not_required(Edge::E6);
+        return (Finding::not_required(Edge::E6), Outputs::none());
     }
-    match check(chain, gate, source, definition) {
+    let mut outputs = Outputs::none();
+    let finding = match check(chain, &Against { gate, source, definition }, &mut outputs) {
         Ok(()) => Finding::ok(Edge::E6, "nothing but what the gate approved", format!("commit {}", chain.facts.commit)),
-        Err(finding) => *finding,
-    }
+        // Whatever edge of an output's own chain is broken, it is this edge of the image's.
+        Err(refusal) => Finding::refused(Edge::E6, refusal.reason, refusal.expected, refusal.found),
+    };
+    (finding, outputs)
 }
 
-fn refused(reason: Reason, expected: impl Into<String>, found: impl Into<String>) -> Box<Finding> {
-    Box::new(Finding::refused(Edge::E6, reason, expected, found))
+fn refused(reason: Reason, expected: impl Into<String>, found: impl Into<String>) -> Refusal {
+    Refusal::new(Edge::E6, reason, expected, found)
 }
 
-fn check(chain: &Chain<'_>, gate: &Gate, source: &Source, definition: &Definition) -> Result<(), Box<Finding>> {
+fn check(chain: &Chain<'_>, against: &Against<'_>, outputs: &mut Outputs) -> Result<(), Refusal> {
     let facts = chain.facts;
-    let Some(known) = &source.known else {
+    let Some(known) = &against.source.known else {
         return Err(refused(Reason::EarlierEdgeBroken, "", "see E1"));
     };
     if !super::source::same_repository(&facts.url, &known.facts.url) {
@@ -49,21 +57,17 @@ fn check(chain: &Chain<'_>, gate: &Gate, source: &Source, definition: &Definitio
             ));
         }
     }
-    match &facts.tekton {
-        Some(run) => check_task_run(chain, run, gate, source, definition),
-        None => Ok(()),
-    }
+    let Some(run) = &facts.tekton else { return Ok(()) };
+    check_specification(chain, run, against.definition.task_params.as_ref())?;
+    let approved = |name: &str| {
+        let approved = against.gate.summary.as_ref().and_then(|summary| summary.build_parameters.as_ref());
+        approved.and_then(|approved| approved.get(name))
+    };
+    check_parameters(chain, against, run, outputs, &approved, 0)
 }
 
-/// The parameters are exactly those the signed Task declares; each is a fact of its own or what the gate approved.
-fn check_task_run(
-    chain: &Chain<'_>,
-    run: &TaskRun,
-    gate: &Gate,
-    source: &Source,
-    definition: &Definition,
-) -> Result<(), Box<Finding>> {
-    let facts = chain.facts;
+/// What a run may vary is what the policy says, and its parameters are exactly those that the signed Task declares.
+pub(super) fn check_specification(chain: &Chain<'_>, run: &TaskRun, declared: Option<&BTreeSet<String>>) -> Result<(), Refusal> {
     let Some(allowed) = &chain.policy.spec().run else {
         return Err(refused(Reason::RunNotClosed, "a policy that says what a run may vary (`run`)", "none"));
     };
@@ -85,7 +89,7 @@ fn check_task_run(
             return Err(refused(Reason::RunNotClosed, expected, serde_json::to_string(&found).unwrap_or_default()));
         }
     }
-    if let Some(declared) = &definition.task_params {
+    if let Some(declared) = declared {
         if let Some(name) = run.params.keys().find(|name| !declared.contains(*name)) {
             return Err(refused(Reason::RunNotClosed, "parameters that the signed Task declares", format!("parameter {name:?}")));
         }
@@ -93,32 +97,41 @@ fn check_task_run(
             return Err(refused(Reason::RunNotClosed, format!("parameter {name:?}"), "it is left to its default"));
         }
     }
-    let approved = gate.summary.as_ref().and_then(|summary| summary.build_parameters.as_ref());
-    for (name, value) in &run.params {
+    Ok(())
+}
+
+/// Each parameter is a fact of its own, or what the gate approved, or the digest of an output that its own provenance proves.
+pub(super) fn check_parameters<'a>(
+    chain: &Chain<'_>,
+    against: &Against<'_>,
+    run: &TaskRun,
+    outputs: &mut Outputs,
+    approved: &dyn Fn(&str) -> Option<&'a Value>,
+    depth: usize,
+) -> Result<(), Refusal> {
+    let facts = chain.facts;
+    for (name, value) in run.params.iter().filter(|(name, _)| tekton::is_fact(name)) {
         let expected = match name.as_str() {
             "url" | "CHAINS-GIT_URL" => Value::from(facts.url.as_str()),
             "commit" | "CHAINS-GIT_COMMIT" => Value::from(facts.commit.to_string()),
             "tree-digest" => Value::from(facts.tree_digest.to_string()),
             "source-digest" => Value::from(facts.source.to_string()),
             "vsa-digest" => Value::from(facts.vsa.map(|digest| digest.to_string()).unwrap_or_default()),
-            "ref" => Value::from(source.reference().unwrap_or_default()),
-            // The VSA itself: its digest is compared by E9.
-            "vsa" => continue,
+            "ref" => Value::from(against.source.reference().unwrap_or_default()),
             "image" => Value::from(facts.repository.as_str()),
-            other => match approved.and_then(|approved| approved.get(other)) {
-                Some(expected) => expected.clone(),
-                None => {
-                    return Err(refused(
-                        Reason::ParameterMismatch,
-                        format!("parameter {other:?} approved by the gate"),
-                        "it is not among them",
-                    ));
-                }
-            },
+            // The VSA itself: its digest is compared by E9. Where the definition lies: its content is compared by E3 to E5 and E9.
+            _ => continue,
         };
         if *value != expected {
             return Err(refused(Reason::ParameterMismatch, format!("{name} = {expected}"), value.to_string()));
         }
+    }
+    for (name, value) in outputs::parameters(run) {
+        let seen = approved(name);
+        if seen == Some(value) {
+            continue;
+        }
+        outputs::prove_parameter(chain, against, outputs, (name, value), seen, depth)?;
     }
     Ok(())
 }

@@ -290,7 +290,7 @@ async fn signed_words_are_attached_as_the_documentation_says() {
     assert!(listed.contains(ROLLBACK_TYPE) && listed.contains(RELEASE_TYPE), "{listed}");
     let read = |name: &str| {
         let bytes = std::fs::read(dir.path().join(name)).unwrap();
-        assay_core::signature::statement_unverified(&bytes).unwrap()
+        assay_core::signature::read_unverified(&bytes).unwrap().statement
     };
     assert!(!read("rollback.sigstore.json").predicate::<Rollback>().unwrap().reason.is_empty());
     assert_eq!(read("release.sigstore.json").predicate::<Release>().unwrap().mismatches.len(), 1);
