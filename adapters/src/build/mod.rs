@@ -33,7 +33,7 @@ pub use describe::{DescribeError, Origin, describe};
 pub use docker::write_docker_archive;
 pub use error::BuildError;
 pub use pack::{PackRequest, Packed, pack};
-pub use source::source_of_checkout;
+pub use source::{read_source, source_of_checkout};
 pub use vary::build_twice;
 
 use crate::store::{Connection, Layout, Location};

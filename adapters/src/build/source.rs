@@ -1,11 +1,14 @@
 //! What a git checkout says about itself.
 
+use std::io::Read as _;
 use std::path::Path;
 
+use assay_core::recipe::SourcePath;
 use assay_core::recipe::image::SourceInfo;
 use assay_core::time::Timestamp;
 
 use super::BuildError;
+use super::context::Context;
 
 /// The commit that is checked out at `path`, its committer time, the ref and the URL of `origin` (without credentials).
 ///
@@ -26,6 +29,21 @@ pub fn source_of_checkout(path: &Path) -> Result<SourceInfo, BuildError> {
         .and_then(|remote| remote.url(gix::remote::Direction::Fetch).map(|url| url.to_bstring().to_string()))
         .map(|url| without_credentials(&url));
     Ok(SourceInfo { commit: Some(id), url, reference, commit_time })
+}
+
+/// A file of the source directory, of at most `limit` bytes, read without following links out of it or within it.
+///
+/// # Errors
+/// [`BuildError::Read`], [`BuildError::ThroughLink`].
+pub fn read_source(directory: &Path, path: &SourcePath, limit: usize) -> Result<Vec<u8>, BuildError> {
+    let unreadable = |source| BuildError::Read { path: path.to_string(), source };
+    let file = Context::open(directory)?.file(path.as_str())?;
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > limit {
+        return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(bytes)
 }
 
 /// User and password in a URL would stand in every image.

@@ -73,8 +73,7 @@ pub fn export(repository: &Repository, tree: &SourceTree, into: &Path) -> Result
         move |source: rustix::io::Errno| ExportError::Write { path, source: source.into() }
     };
     let root = fs::open(into, FOLDER | OFlags::RDONLY, fs::Mode::empty()).map_err(write(into.as_os_str().as_encoded_bytes()))?;
-    let (links, files): (Vec<&Entry>, Vec<&Entry>) =
-        tree.entries().iter().partition(|entry| entry.mode == Mode::Symlink);
+    let (links, files): (Vec<&Entry>, Vec<&Entry>) = tree.entries().iter().partition(|entry| entry.mode == Mode::Symlink);
     for entry in files.into_iter().chain(links) {
         let (folder, name) = parent(&root, &entry.path).map_err(write(&entry.path))?;
         let folder = folder.as_ref().unwrap_or(&root);

@@ -57,7 +57,8 @@ impl Logins {
 /// `https://host:port` of a URL; `None` for every other scheme, since a login over plain HTTP is a login for everybody.
 fn origin(url: &str) -> Option<String> {
     let url: reqwest::Url = url.parse().ok()?;
-    (url.scheme() == "https").then(|| format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0)))
+    (url.scheme() == "https")
+        .then(|| format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0)))
 }
 
 fn read(path: &std::path::Path) -> Vec<Stored> {
@@ -107,7 +108,8 @@ mod tests {
         Some((outcome.identity.username, outcome.identity.password))
     }
 
-    const FILE: &str = "https://me:p%40ss@git.example.com\nhttps://you:word@other.example.com:8443\nhttp://plain:text@old.example.com\n";
+    const FILE: &str =
+        "https://me:p%40ss@git.example.com\nhttps://you:word@other.example.com:8443\nhttp://plain:text@old.example.com\n";
 
     #[test]
     fn lesson_l10_a_login_is_given_for_its_own_host_and_port_over_tls_only() {

@@ -170,7 +170,7 @@ pub(super) fn read(provenance: &Provenance) -> Result<BuildFacts, Refusal> {
             .ok_or_else(|| e6(Reason::FactMissing, "result source_ARTIFACT_INPUTS", "nothing"))?,
         definition: artifact("definition_ARTIFACT_INPUTS")?,
         vsa: run.params.contains_key("vsa-digest").then(|| run.digest("vsa-digest")).transpose()?,
-        sboms: artifact("sbom_ARTIFACT_OUTPUTS")?.into_iter().collect(),
+        sboms: sboms(&run, artifact("sbom_ARTIFACT_OUTPUTS")?)?,
         repository: run.fact("image")?.to_owned(),
         complete: run
             .results
@@ -187,6 +187,16 @@ pub(super) fn read(provenance: &Provenance) -> Result<BuildFacts, Refusal> {
         recipe: None,
         tekton: Some(run),
     })
+}
+
+/// The result SBOMs: one, or one for each platform of an index (`ASSAY_SBOMS`), of which Chains is told the first.
+fn sboms(run: &TaskRun, first: Option<Digest>) -> Result<Vec<Digest>, Refusal> {
+    let Some(all) = run.results.get("ASSAY_SBOMS").and_then(Value::as_str) else { return Ok(first.into_iter().collect()) };
+    let all: Vec<Digest> = all.split(' ').map(|text| digest(text, "result \"ASSAY_SBOMS\"")).collect::<Result<_, _>>()?;
+    if all.first() != first.as_ref() {
+        return Err(e6(Reason::FactMissing, "sbom_ARTIFACT_OUTPUTS as the first of ASSAY_SBOMS", "another"));
+    }
+    Ok(all)
 }
 
 /// Digests that a TaskRun took as parameters and that may be packed outputs: where evidence is to be looked for, nothing more.

@@ -40,6 +40,7 @@ use crate::spdx::source::RefName;
 use crate::time::Timestamp;
 use crate::verdict::{Used, Verdict};
 
+pub use definition::CLOSING_TASK;
 pub use rebuilds::PREDICATE_TYPE as REBUILD_TYPE;
 pub use revocation::{PREDICATE_TYPE as REVOCATIONS_TYPE, RevocationList, RevocationTarget, Revoked};
 pub use word::{RELEASE_TYPE, ROLLBACK_TYPE, Release, Rollback};

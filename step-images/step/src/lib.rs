@@ -36,8 +36,8 @@ pub struct Step {
 pub fn run<A, W, F>(name: &'static str, about: &'static str, work: W) -> ExitCode
 where
     A: clap::Args + Send + 'static,
-    W: FnOnce(A, Step) -> F,
-    F: Future<Output = Result<(), Failure>> + Send + 'static,
+    W: FnOnce(A, Step) -> F + Send + 'static,
+    F: Future<Output = Result<(), Failure>>,
 {
     let (common, args) = match arguments::parse::<A>(name, about) {
         Ok(parsed) => parsed,
@@ -50,7 +50,7 @@ where
     progress::start(common.log_format, &common.log_level);
     let outcome = Results::new(&common.result, common.result_limit)
         .map_err(|error| Failure::usage("ResultInvalid", error))
-        .and_then(|results| until_signal(work(args, Step { results })));
+        .and_then(|results| until_signal(move || work(args, Step { results })));
     match outcome {
         Ok(()) => {
             tracing::info!(step = name, "done");
@@ -72,18 +72,22 @@ pub fn now() -> Result<Timestamp, Failure> {
     Timestamp::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).or_internal("ClockInvalid")
 }
 
-fn until_signal<F>(work: F) -> Result<(), Failure>
+/// Does the work in a thread of its own, so that a signal is seen even while it blocks.
+fn until_signal<W, F>(work: W) -> Result<(), Failure>
 where
-    F: Future<Output = Result<(), Failure>> + Send + 'static,
+    W: FnOnce() -> F + Send + 'static,
+    F: Future<Output = Result<(), Failure>>,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().or_internal("Internal")?;
+    let (sender, done) = tokio::sync::oneshot::channel();
+    let handle = runtime.handle().clone();
+    // The receiver is gone only when a signal came first.
+    let _worker = std::thread::spawn(move || sender.send(handle.block_on(work())).is_ok());
     let outcome = runtime.block_on(async {
         let mut terminated =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).or_internal("Internal")?;
-        // In a task of its own: work that blocks must not keep the signal from being seen.
-        let mut job = tokio::spawn(work);
         tokio::select! {
-            done = &mut job => done.unwrap_or_else(|error| Err(Failure::new(Code::INTERNAL, "Internal", error))),
+            done = done => done.unwrap_or_else(|_| Err(Failure::new(Code::INTERNAL, "Internal", anyhow::anyhow!("the work was cut short")))),
             _ = terminated.recv() => Err(interrupted("SIGTERM")),
             _ = tokio::signal::ctrl_c() => Err(interrupted("SIGINT")),
         }

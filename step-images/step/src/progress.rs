@@ -17,7 +17,9 @@ pub(crate) fn start(format: LogFormat, level: &str) {
     let filter = match level {
         "error" | "warn" | "off" => EnvFilter::new(level),
         // Of the libraries, only what matters for the step's own user.
-        "info" => EnvFilter::new("warn,assay_step=info,assay_fetch=info,assay_pack=info,assay_build=info,assay_sbom=info,assay_push=info,assay_rebuild=info,assay_gate=info"),
+        "info" => EnvFilter::new(
+            "warn,assay_step=info,assay_fetch=info,assay_pack=info,assay_build=info,assay_sbom=info,assay_push=info,assay_rebuild=info,assay_gate=info",
+        ),
         other => EnvFilter::new(other),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);

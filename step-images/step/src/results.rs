@@ -101,7 +101,8 @@ impl Results {
     /// # Errors
     /// Exit 2 with `ResultMissing`, exit 1 with `ResultsTooLarge` or `ResultNotWritten`.
     pub fn write(&self, name: &str, value: &str) -> Result<(), Failure> {
-        let path = self.paths.get(name).ok_or_else(|| ResultError::Missing { name: name.to_owned() }).or_usage("ResultMissing")?;
+        let path =
+            self.paths.get(name).ok_or_else(|| ResultError::Missing { name: name.to_owned() }).or_usage("ResultMissing")?;
         let carried = serde_json::to_vec(&Carried { key: name, value, kind: 1 }).or_internal("Internal")?.len() + 1;
         let total = {
             let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);

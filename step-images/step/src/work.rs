@@ -236,11 +236,7 @@ impl Work {
             let known = name.to_str().and_then(|name| Some((name, SignatureFormat::from_file_name(name)?)));
             let (name, format) = known.ok_or_else(|| WorkError::Signature { path: path.clone() })?;
             let bytes = read(&path, limits::BUNDLE_BYTES)?;
-            signatures.push(SignatureDocument {
-                media_type: format.media_type().to_owned(),
-                file_name: name.to_owned(),
-                bytes,
-            });
+            signatures.push(SignatureDocument { media_type: format.media_type().to_owned(), file_name: name.to_owned(), bytes });
         }
         Ok(SourceEvidence { sbom, commits, signatures })
     }
