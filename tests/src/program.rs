@@ -55,3 +55,29 @@ pub fn command() -> Command {
     command.env("ASSAY_CONFIG", "/dev/null");
     command
 }
+
+/// A step's program, `assay-NAME`: beside `assay` where the whole workspace was built, else built now.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+#[allow(clippy::panic, clippy::expect_used)]
+pub fn step(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let beside = assay().parent().map(PathBuf::from).unwrap_or_default();
+        if std::env::var_os("ASSAY_BIN").is_none() {
+            let steps = ["fetch", "pack", "build", "sbom", "push", "rebuild"].map(|step| format!("--bin=assay-{step}"));
+            let status = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "--workspace"])
+                .args(steps)
+                .current_dir(crate::root())
+                .status();
+            assert!(status.is_ok_and(|status| status.success()), "the steps must build");
+        }
+        beside
+    });
+    let path = folder.join(format!("assay-{name}"));
+    assert!(path.is_file(), "{} is no file: build it with cargo build --workspace", path.display());
+    path
+}

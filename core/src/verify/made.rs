@@ -8,7 +8,7 @@ use crate::evidence::Evidence;
 use crate::limits;
 use crate::policy::Policy;
 use crate::policy::types::Builder;
-use crate::provenance::{self, BuildFacts, Refusal, slsa};
+use crate::provenance::{self, BuildFacts, Refusal, slsa, tekton};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::verdict::Used;
@@ -105,6 +105,10 @@ impl Candidate {
             ("source SBOM".to_owned(), facts.source.to_string()),
         ];
         shown.extend(facts.recipe.as_ref().map(|(path, _)| ("recipe".to_owned(), path.clone())));
+        for (name, value) in facts.tekton.iter().flat_map(super::outputs::parameters) {
+            // What a rebuild needs to know besides the facts that every build has.
+            shown.extend(tekton::texts(value).map(|text| (format!("parameter {name}"), text.to_owned())));
+        }
         shown.extend(facts.definition.map(|digest| ("definition SBOM".to_owned(), digest.to_string())));
         shown.extend(facts.vsa.map(|digest| ("gate VSA".to_owned(), digest.to_string())));
         shown.extend(facts.sboms.iter().map(|digest| ("result SBOM".to_owned(), digest.to_string())));
