@@ -169,7 +169,8 @@ fn attach(args: &AttachArgs, context: &Context) -> Result<(), Failure> {
     let mut statements = Vec::new();
     for path in &args.bundles {
         let bytes = input::read(path, limits::BUNDLE_BYTES)?;
-        let statement = signature::read_unverified(&bytes).map(|read| read.statement)
+        let statement = signature::read_unverified(&bytes)
+            .map(|read| read.statement)
             .map_err(|error| Failure::configuration(error.reason(), anyhow!("{}: {error}", path.display())))?;
         statements.push((path, bytes, statement));
     }

@@ -131,7 +131,7 @@ async fn a_run_with_an_output_is_verified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn threats_against_the_provenance_of_an_output() {
     let run = Run::new().await;
-    assert!(run.replay_with(&[run.build.clone()], &run.closing).await.verified().is_some());
+    assert!(run.replay_with(std::slice::from_ref(&run.build), &run.closing).await.verified().is_some());
     let hostile: [Change; 11] = [
         ("of another PipelineRun", |s| label(s, "tekton.dev/pipelineRunUID", "other"), Edge::E6, Reason::OutputNotProved),
         ("by another task of the Pipeline", |s| label(s, "tekton.dev/pipelineTask", "other"), Edge::E6, Reason::OutputNotProved),
@@ -230,7 +230,7 @@ async fn threats_against_the_closing_run() {
     for (threat, change, edge, reason) in hostile {
         let mut closing = run.closing.clone();
         change(&mut closing);
-        let verdict = run.replay_with(&[run.build.clone()], &closing).await;
+        let verdict = run.replay_with(std::slice::from_ref(&run.build), &closing).await;
         let finding = verdict.edge(edge).unwrap();
         assert_eq!((finding.state, finding.reason), (EdgeState::Broken, reason), "{threat}: {finding:?}");
         assert!(verdict.verified().is_none(), "{threat}");
