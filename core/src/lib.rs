@@ -33,6 +33,7 @@ pub mod reference;
 pub mod signature;
 pub mod spdx;
 pub mod statement;
+pub mod tekton;
 pub mod time;
 pub mod tree;
 pub mod verdict;
