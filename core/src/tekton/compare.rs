@@ -183,7 +183,8 @@ fn params(signed: &Param, found: &Param) -> bool {
         (Param::Text(signed), _) => Pattern::new(signed).is_one_variable(),
         (Param::List(signed), Param::List(found)) => lists(signed, found),
         (Param::Map(signed), Param::Map(found)) => {
-            signed.keys().eq(found.keys()) && signed.values().zip(found.values()).all(|(signed, found)| Pattern::new(signed).matches(found))
+            signed.keys().eq(found.keys())
+                && signed.values().zip(found.values()).all(|(signed, found)| Pattern::new(signed).matches(found))
         }
         _ => false,
     }

@@ -29,7 +29,9 @@ pub enum TektonError {
         detail: String,
     },
     /// Not a kind that Tekton verifies.
-    #[error("{api_version:?} {kind:?} is not a Pipeline or Task of tekton.dev/v1 or v1beta1, or a StepAction of tekton.dev/v1beta1")]
+    #[error(
+        "{api_version:?} {kind:?} is not a Pipeline or Task of tekton.dev/v1 or v1beta1, or a StepAction of tekton.dev/v1beta1"
+    )]
     Kind {
         /// `apiVersion` as found.
         api_version: String,

@@ -42,7 +42,8 @@ use value::{Object, Value};
 pub const SIGNATURE_ANNOTATION: &str = "tekton.dev/signature";
 
 /// Annotations that others add, which a checksum leaves out.
-const LEFT_OUT: [&str; 3] = ["kubectl-client-side-apply", "kubectl.kubernetes.io/last-applied-configuration", SIGNATURE_ANNOTATION];
+const LEFT_OUT: [&str; 3] =
+    ["kubectl-client-side-apply", "kubectl.kubernetes.io/last-applied-configuration", SIGNATURE_ANNOTATION];
 
 /// What a document defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -225,8 +226,11 @@ fn prepare_metadata(object: &mut Object) -> Option<String> {
     let mut signature = None;
     if let Value::Map(annotations) = metadata.get("annotations") {
         signature = annotations.get(SIGNATURE_ANNOTATION).map(|value| value.text().to_owned());
-        let rest: BTreeMap<_, _> =
-            annotations.iter().filter(|(name, _)| !LEFT_OUT.contains(&name.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let rest: BTreeMap<_, _> = annotations
+            .iter()
+            .filter(|(name, _)| !LEFT_OUT.contains(&name.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         kept.set("annotations", Value::Map(rest));
     }
     *metadata = kept;

@@ -47,7 +47,8 @@ pub fn check(pipeline: &Document, rules: &Rules<'_>) -> Result<(), Mismatch> {
         ([gate], Some(named)) if *gate == named => *gate,
         ([], None) if rules.without_gate => return Ok(()),
         (found, named) => {
-            let expected = named.map_or("one SourceGate task".to_owned(), |named| format!("one SourceGate task, named {named:?}"));
+            let expected =
+                named.map_or("one SourceGate task".to_owned(), |named| format!("one SourceGate task, named {named:?}"));
             return Err(Mismatch::new(Problem::Gate, "spec.tasks", expected, format!("{found:?}")));
         }
     };
@@ -84,7 +85,12 @@ fn check_task(path: &str, task: &Object, rules: &Rules<'_>) -> Result<(), Mismat
         }
         let listed = rules.custom_tasks.iter().any(|(a, k)| (a.as_str(), k.as_str()) == (api_version, kind));
         if (api_version, kind) != GATE && !listed {
-            return Err(Mismatch::new(Problem::CustomTask, path, "a Task, or a listed custom task", format!("{api_version} {kind}")));
+            return Err(Mismatch::new(
+                Problem::CustomTask,
+                path,
+                "a Task, or a listed custom task",
+                format!("{api_version} {kind}"),
+            ));
         }
         return Ok(());
     }
@@ -122,7 +128,9 @@ fn check_reference(path: &str, reference: &Object) -> Result<(), Mismatch> {
             let expected = "the git resolver with url, a full commit id as revision, and pathInRepo, and nothing else";
             Err(Mismatch::new(Problem::NotPinned, path, expected, format!("{params:?}")))
         }
-        other => Err(Mismatch::new(Problem::NotPinned, path, "resolver cluster, bundles, http, hub or git", format!("{other:?}"))),
+        other => {
+            Err(Mismatch::new(Problem::NotPinned, path, "resolver cluster, bundles, http, hub or git", format!("{other:?}")))
+        }
     }
 }
 
@@ -236,7 +244,8 @@ pub fn check_scripts(pipeline: &Document, documents: &[Document]) -> Result<(), 
                 let reached = reaching_scripts(document, documents);
                 if let Some(param) = filled.iter().find(|param| reached.contains(**param)) {
                     let path = format!("{}, task {:?}, parameter {param:?}", pipeline.label(), task.text("name"));
-                    let expected = format!("a value without parameters of the Pipeline: {} puts it into a script", document.label());
+                    let expected =
+                        format!("a value without parameters of the Pipeline: {} puts it into a script", document.label());
                     return Err(Mismatch::new(Problem::ParameterDecides, &path, expected, "a parameter of the Pipeline"));
                 }
             }
@@ -333,7 +342,10 @@ fn results_taken(task: &Object) -> BTreeSet<&str> {
         .objects("params")
         .chain(matrix.into_iter().flat_map(|matrix| matrix.objects("params")))
         .chain(matrix.into_iter().flat_map(|matrix| matrix.objects("include")).flat_map(|include| include.objects("params")));
-    for of in params.map(|param| param.get("value")).chain(task.objects("when").flat_map(|when| [when.get("input"), when.get("values")])) {
+    for of in params
+        .map(|param| param.get("value"))
+        .chain(task.objects("when").flat_map(|when| [when.get("input"), when.get("values")]))
+    {
         let strings: Vec<&str> = match of {
             Value::Text(text) | Value::Param(Param::Text(text)) => vec![text],
             Value::Param(Param::List(items)) => items.iter().map(String::as_str).collect(),
@@ -342,9 +354,11 @@ fn results_taken(task: &Object) -> BTreeSet<&str> {
             _ => Vec::new(),
         };
         for variable in strings.into_iter().flat_map(variables) {
-            if let Some((task, "results")) = variable.strip_prefix("tasks.").and_then(|rest| rest.split_once('.')).map(|(task, rest)| {
-                (task, rest.split_once('.').map_or("", |(word, _)| word))
-            }) {
+            if let Some((task, "results")) = variable
+                .strip_prefix("tasks.")
+                .and_then(|rest| rest.split_once('.'))
+                .map(|(task, rest)| (task, rest.split_once('.').map_or("", |(word, _)| word)))
+            {
                 found.insert(task);
             }
         }

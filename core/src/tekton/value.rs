@@ -150,9 +150,8 @@ fn zero_of(shape: &Shape) -> Value {
 
 /// Reads `json`, which has been checked for repeated keys and depth, as the n-th struct.
 pub(super) fn decode(json: &str, of: usize, path: &str) -> Result<Object, TektonError> {
-    let raw: &RawValue = serde_json::from_str(json).map_err(|source| TektonError::ParseJson {
-        source: crate::json::JsonError::Parse { source },
-    })?;
+    let raw: &RawValue = serde_json::from_str(json)
+        .map_err(|source| TektonError::ParseJson { source: crate::json::JsonError::Parse { source } })?;
     object(raw.get(), of, path)
 }
 
@@ -341,7 +340,7 @@ pub(super) fn type_meta(json: &str) -> Result<(String, String), TektonError> {
         #[serde(default)]
         kind: String,
     }
-    let found: TypeMeta =
-        serde_json::from_str(json).map_err(|source| TektonError::ParseJson { source: crate::json::JsonError::Parse { source } })?;
+    let found: TypeMeta = serde_json::from_str(json)
+        .map_err(|source| TektonError::ParseJson { source: crate::json::JsonError::Parse { source } })?;
     Ok((found.api_version, found.kind))
 }

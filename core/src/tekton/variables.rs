@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn parameters_are_found_however_they_are_spelled() {
-        let text = r#"$(params.a)$(params.b.key) $(params.c[*]) $(params["d.e"]) $(params['f']) $(tasks.x.results.g) $($(params.h))"#;
+        let text =
+            r#"$(params.a)$(params.b.key) $(params.c[*]) $(params["d.e"]) $(params['f']) $(tasks.x.results.g) $($(params.h))"#;
         assert_eq!(parameters(text).into_iter().collect::<Vec<_>>(), ["a", "b", "c", "d.e", "f", "h"]);
     }
 }

@@ -304,7 +304,8 @@ impl Authority {
 }
 
 fn compile(policy: &str, pattern: &str) -> Result<regex::Regex, PolicyError> {
-    let wrong = |source| PolicyError::Pattern { policy: policy.to_owned(), pattern: pattern.to_owned(), source: Box::new(source) };
+    let wrong =
+        |source| PolicyError::Pattern { policy: policy.to_owned(), pattern: pattern.to_owned(), source: Box::new(source) };
     if pattern.len() > PATTERN_BYTES {
         return Err(wrong(regex::Error::CompiledTooBig(PATTERN_BYTES)));
     }
