@@ -101,10 +101,10 @@ pub(super) fn pipeline_spec(document: &Document) -> Result<Object, Mismatch> {
 }
 
 fn rename_resources(container: &mut Json) {
-    if let Some(container) = container.as_object_mut() {
-        if let Some(resources) = container.remove("resources") {
-            container.insert("computeResources".to_owned(), resources);
-        }
+    if let Some(container) = container.as_object_mut()
+        && let Some(resources) = container.remove("resources")
+    {
+        container.insert("computeResources".to_owned(), resources);
     }
 }
 

@@ -23,10 +23,11 @@ pub(super) fn pipeline_spec(spec: &mut Object) {
     spec.objects_mut("params").for_each(param_spec);
     for list in ["tasks", "finally"] {
         for task in spec.objects_mut(list) {
-            if let Some(reference) = task.object_mut("taskRef") {
-                if reference.text("kind").is_empty() && reference.text("resolver").is_empty() {
-                    reference.set("kind", Value::Text("Task".to_owned()));
-                }
+            if let Some(reference) = task.object_mut("taskRef")
+                && reference.text("kind").is_empty()
+                && reference.text("resolver").is_empty()
+            {
+                reference.set("kind", Value::Text("Task".to_owned()));
             }
             if let Some(spec) = task.object_mut("taskSpec") {
                 task_spec(spec);
@@ -67,10 +68,10 @@ fn result(result: &mut Object) {
 fn properties(of: &mut Object) {
     if let Some(Value::Map(properties)) = of.get_mut("properties") {
         for property in properties.values_mut() {
-            if let Value::Struct(property) = property {
-                if property.text("type").is_empty() {
-                    property.set("type", Value::Text("string".to_owned()));
-                }
+            if let Value::Struct(property) = property
+                && property.text("type").is_empty()
+            {
+                property.set("type", Value::Text("string".to_owned()));
             }
         }
     }

@@ -92,9 +92,9 @@ pub(super) fn write(nanoseconds: i64) -> String {
         return "0s".to_owned();
     }
     let text = match total {
-        ..MICROSECOND => format!("{total}ns"),
-        ..MILLISECOND => format!("{}{}\u{b5}s", total / MICROSECOND, fraction(total, MICROSECOND)),
-        ..SECOND => format!("{}{}ms", total / MILLISECOND, fraction(total, MILLISECOND)),
+        0..MICROSECOND => format!("{total}ns"),
+        MICROSECOND..MILLISECOND => format!("{}{}\u{b5}s", total / MICROSECOND, fraction(total, MICROSECOND)),
+        MILLISECOND..SECOND => format!("{}{}ms", total / MILLISECOND, fraction(total, MILLISECOND)),
         _ => {
             let seconds = total / SECOND;
             let tail = format!("{}{}s", seconds % 60, fraction(total, SECOND));

@@ -232,10 +232,10 @@ fn param(json: &str) -> Param {
     fn texts<T: Into<String>>(items: impl Iterator<Item = T>) -> Option<Vec<String>> {
         items.map(|item| text_or_null(&item.into())).collect()
     }
-    if json.starts_with('[') {
-        if let Some(list) = items(json, "").ok().and_then(|items| texts(items.into_iter())) {
-            return Param::List(list);
-        }
+    if json.starts_with('[')
+        && let Some(list) = items(json, "").ok().and_then(|items| texts(items.into_iter()))
+    {
+        return Param::List(list);
     }
     if json.starts_with('{') {
         let map = entries(json, "").ok().and_then(|entries| {
