@@ -28,7 +28,7 @@ component_folder() {
 
 build_component() {
     local component=$1 folder=$2 work
-    [[ -e $folder ]] && return 0
+    used "$folder" && return 0
     command -v go >/dev/null || die "Go is needed to build $component"
     mkdir -p "$CACHE/bin" "$CACHE/tmp"
     (
@@ -39,9 +39,20 @@ build_component() {
         trap 'rm -rf "$work"' EXIT
         compile_component "$component" "$work"
         mv -T "$work" "$folder"
+        forget_unused "$CACHE/bin"
         say "built $component: $(du -sm "$folder" | cut -f1) MB"
     ) 8>"$CACHE/tmp/$component.lock"
     [[ -e $folder ]] || die "building $component failed"
+}
+
+# used PATH: there is such a thing in the cache, and it is needed today.
+used() {
+    [[ -e $1 ]] && touch -c "$1"
+}
+
+# forget_unused FOLDER: what no command has needed for two weeks.
+forget_unused() {
+    find "$1" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf {} +
 }
 
 # work_folder NAME: a new folder on the cache's disk; what killed runs left under that name goes. The caller holds NAME's lock.

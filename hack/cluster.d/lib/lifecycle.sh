@@ -44,13 +44,18 @@ describe_machine() {
     say "kernel $(uname -r), cgroup $cgroups, CapBnd $(awk '/CapBnd/ { print $2 }' /proc/self/status)"
 }
 
-prepare() {
+programs() {
     ensure_binaries kube tekton chains toolbox
     DEBIAN=$(ensure_debian machine)
+    [[ $PROFILE == full ]] || return 0
+    ensure_binaries coredns
+    ! $SIGSTORE || ensure_binaries sigstore
+    DEBIAN_GIT=$(ensure_debian git)
+}
+
+prepare() {
+    programs
     if [[ $PROFILE == full ]]; then
-        ensure_binaries coredns
-        ! $SIGSTORE || ensure_binaries sigstore
-        DEBIAN_GIT=$(ensure_debian git)
         ensure_images
         ensure_image_store
     else
@@ -61,6 +66,10 @@ prepare() {
 
 cluster_build() {
     PROFILE=${PROFILE:-full}
+    if [[ ${1:-} == --programs ]]; then
+        programs
+        return
+    fi
     prepare
     say "the cache holds everything for profile $PROFILE: $(du -sm "$CACHE" | cut -f1) MB in $CACHE"
 }
