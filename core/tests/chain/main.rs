@@ -5,6 +5,7 @@
 
 mod accept;
 mod mutations;
+mod recorded;
 mod tekton;
 mod threats;
 mod words;
