@@ -2,6 +2,7 @@
 # Where everything lives, and the few helpers that every other file uses.
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
 NAME=${NAME:-default}
 PROFILE=${PROFILE:-}
 CACHE=${ASSAY_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/assay}/cluster

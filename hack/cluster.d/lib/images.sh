@@ -40,7 +40,7 @@ assay_program() {
     fi
     command -v cargo >/dev/null || die "cargo is not in PATH: set ASSAY_BIN to an \`assay\` program, which makes the cluster's images"
     say "building assay, which makes the images"
-    cargo build --quiet --locked --manifest-path "$HERE/../../Cargo.toml" --workspace --bin assay \
+    cargo build --quiet --locked --manifest-path "$ROOT/Cargo.toml" --workspace --bin assay \
         --message-format json 2>/dev/null 8>&- | jq -r 'select(.executable) | .executable' | grep . || die "assay cannot be built: cargo build --bin assay"
 }
 

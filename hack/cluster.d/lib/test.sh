@@ -26,6 +26,12 @@ cluster_test() {
         say "profile 'api' has no node: only suites that begin with 'api' run; these do not:"
         list_tests cluster | grep -v '::api' >&2 || true
     fi
+    if [[ -z ${ASSAY_BIN:-} ]]; then
+        # Suites start `assay` and the steps' programs, and put the latter into images.
+        cargo build --locked --quiet --manifest-path "$ROOT/Cargo.toml" --workspace --bins --examples
+        ASSAY_BIN=$(cargo metadata --no-deps --format-version 1 --manifest-path "$ROOT/Cargo.toml" | jq -r .target_directory)/debug/assay
+        export ASSAY_BIN
+    fi
     reports=$(mktemp -d)
     ASSAY_CLUSTER_REPORT=$reports suites run --profile "$profile" "$@" || status=$?
     time_spent "$reports" $((SECONDS - began))
@@ -38,11 +44,11 @@ cluster_test() {
 suites() {
     local command=$1 suite targets=()
     shift
-    for suite in "$HERE"/../../tests/cluster/tests/*; do
+    for suite in "$ROOT"/tests/cluster/tests/*; do
         suite=$(basename "$suite" .rs)
         targets+=(--test "$suite")
     done
-    cargo nextest "$command" --locked --cargo-quiet --manifest-path "$HERE/../../Cargo.toml" --workspace "${targets[@]}" "$@"
+    cargo nextest "$command" --locked --cargo-quiet --manifest-path "$ROOT/Cargo.toml" --workspace "${targets[@]}" "$@"
 }
 
 # list_tests PROFILE: the tests it would run, one a line.

@@ -1,0 +1,305 @@
+//! What surrounds a build: an author, a publisher, a gate, their keys, a repository, a signed definition, policies.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use assay_adapters::checkout::Checkout;
+use assay_adapters::git::Repository as GitRepository;
+use assay_adapters::http::{Http, HttpConfig};
+use assay_adapters::keys::generate::{Generated, generate};
+use assay_adapters::keys::{Password, SigningKey};
+use assay_adapters::store::{Access, Connection, Logins, Patience, Store};
+use assay_cluster_tests::{Handle, Repository, Test};
+use assay_core::digest::{Digest, GitOid};
+use assay_core::evidence::DefinitionEvidence;
+use assay_core::gate::{self, Word};
+use assay_core::oci::artifact::EMPTY_CONFIG;
+use assay_core::oci::{Artifact, Descriptor, media_type};
+use assay_core::policy::Policy;
+use assay_core::statement::ResourceDescriptor;
+use assay_core::time::Timestamp;
+use assay_core::vsa::{self, RunIdentity, Summary};
+use assay_tests::program;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::definition::{self, Entry};
+
+const REF: &str = "refs/heads/main";
+const PASSWORD: &str = "x";
+/// Who signs provenance, as Chains says by default.
+const BUILDER: &str = "https://tekton.dev/chains/v2";
+const VERIFIER: &str = "https://gate.example.com";
+const PROGRAM: Duration = Duration::from_secs(60);
+
+const RECIPE: &str = r#"version = 1
+base = "scratch"
+platforms = ["linux/amd64"]
+
+[config]
+entrypoint = ["/usr/bin/hello"]
+
+[[layer]]
+name = "app"
+artifacts = [{ name = "output" }]
+"#;
+
+/// One build's surroundings.
+pub(crate) struct World<'t> {
+    test: &'t Test,
+    repository: Repository,
+    image: String,
+    author: Generated,
+    publisher: SigningKey,
+    gate: SigningKey,
+    entries: Vec<Entry>,
+    definition: DefinitionEvidence,
+    definition_ref: String,
+}
+
+impl<'t> World<'t> {
+    /// Everything up to the moment where a run can be started.
+    pub(crate) async fn new(test: &'t Test) -> Result<World<'t>> {
+        let key = || generate(&Password::new(PASSWORD)).unwrap();
+        let (author, publisher, gate) = (key(), key().key, key().key);
+        let place = format!("{}/{}", test.env().registry()?, test.namespace());
+        let builder = format!("{place}/assay/builder");
+        let builder = format!("{builder}@{}", test.push_busybox(&builder).await?);
+        let catalog = step_images(test, &format!("{place}/assay")).await?;
+        let namespace = test.namespace();
+        let entries = [("Task", "assay-command"), ("Task", "assay-image"), ("Pipeline", "assay-build")]
+            .into_iter()
+            .map(|(kind, name)| Entry::read(&catalog, kind, name, namespace, &builder))
+            .collect::<Result<Vec<_>>>()?;
+        for entry in &entries {
+            test.create(&entry.text).await?;
+        }
+        test.create("{apiVersion: v1, kind: ServiceAccount, metadata: {name: build}}").await?;
+        let repository = test.repository("app").await?;
+        let definition = definition::signed(&entries, namespace, &publisher)?;
+        let definitions = format!("{place}/definitions");
+        let published = publish(&definitions, &definition).await?;
+        let definition_ref = format!("{definitions}@{published}");
+        let image = format!("{place}/app");
+        let world = Self { test, repository, image, author, publisher, gate, entries, definition, definition_ref };
+        world.commit_signed().await?;
+        Ok(world)
+    }
+
+    /// `assay sbom` and `assay sign` by the author, then a commit.
+    async fn commit_signed(&self) -> Result<()> {
+        let folder = &self.repository.folder;
+        std::fs::create_dir_all(folder.join("src"))?;
+        std::fs::write(folder.join("assay.toml"), RECIPE)?;
+        std::fs::write(folder.join("src/hello"), "#!/bin/sh\necho hello\n")?;
+        std::fs::write(self.test.folder().join("author.key"), &self.author.private_pem)?;
+        self.test.git(&self.repository, &["add", "."]).await?;
+        let key = self.test.folder().join("author.key");
+        self.assay(&["sbom", "--url", &self.repository.url, "--ref", REF]).await?;
+        self.assay(&["sign", "--key", key.to_str().context("UTF-8")?, "--name", "alice"]).await?;
+        self.test.commit(&self.repository, &[], "vouched for").await?;
+        Ok(())
+    }
+
+    /// Runs `assay` in the working copy.
+    async fn assay(&self, arguments: &[&str]) -> Result<(bool, String, String)> {
+        let mut command = Command::from(program::command());
+        command.current_dir(&self.repository.folder).env("ASSAY_PASSWORD", PASSWORD).args(arguments);
+        let (success, stdout, stderr) = self.test.ended(PROGRAM, &mut command).await?;
+        anyhow::ensure!(success, "assay {arguments:?}: {stderr}");
+        Ok((success, stdout, stderr))
+    }
+
+    /// Starts a run of the Pipeline; the gate's part is played as soon as Tekton asks for it.
+    pub(crate) async fn start(&self, name: &str) -> Result<Handle> {
+        let namespace = self.test.namespace();
+        let plain = format!("{},{}", self.test.env().registry()?, self.test.env().git_url()?.trim_start_matches("http://"));
+        let gate_key = self.gate.public_key().to_pem();
+        let params = [
+            ("url", self.repository.url.as_str()),
+            ("revision", "main"),
+            ("image", &self.image),
+            ("tag", "v1"),
+            ("gate-key", &gate_key),
+            ("plain-http", &plain),
+        ];
+        let params: Vec<Value> = params.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        let resolved = [("kind", "pipeline"), ("name", "assay-build"), ("namespace", namespace)];
+        let resolved: Vec<Value> = resolved.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        let run = self
+            .test
+            .create_value(json!({
+                "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": name},
+                "spec": {
+                    "pipelineRef": {"resolver": "cluster", "params": resolved},
+                    "params": params,
+                    "taskRunTemplate": {"serviceAccountName": "build"},
+                },
+            }))
+            .await?;
+        let gate = self.test.handle("tekton.dev/v1beta1", "CustomRun", &format!("{name}-gate")).await?;
+        self.test.exists(&gate).await?;
+        let uid = run.get().await?.metadata.uid.context("a created object has a UID")?;
+        let results = self.speak(name, &uid, &plain).await?;
+        let results: Vec<(&str, &str)> = results.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.test.end_custom_run(&gate, true, &results).await?;
+        Ok(run)
+    }
+
+    /// What the gate says about the commit to this run.
+    async fn speak(&self, run: &str, uid: &str, plain: &str) -> Result<Vec<(&'static str, String)>> {
+        let commit = self.test.git(&self.repository, &["rev-parse", "HEAD"]).await?;
+        let commit: GitOid = commit.parse()?;
+        let checkout = Checkout::read(&GitRepository::open(&self.repository.folder)?, commit, None)?;
+        let (url, reference) = (self.repository.url.parse()?, REF.parse()?);
+        let request = gate::Request {
+            sbom: &checkout.source.sbom,
+            signatures: &checkout.source.signatures,
+            tree: &checkout.tree,
+            commits: &checkout.commits,
+            url: &url,
+            reference: &reference,
+        };
+        let policy = Policy::parse(self.policy_text(None).as_bytes())?;
+        let approval = gate::judge(&request, &policy, None, now()?).map_err(|findings| anyhow::anyhow!("{findings:#?}"))?;
+        let gate_key = self.gate.public_key().to_pem();
+        let build_parameters = json!({
+            "recipe": "assay.toml", "tag": "v1", "gate-key": gate_key, "plain-http": plain,
+            "artifacts": ["output=$(tasks.build.results.OUTPUT_IMAGE_DIGEST)"],
+            "build/outputs": ["build/=/"], "build/gate-key": gate_key, "build/plain-http": plain,
+        });
+        let word = Word {
+            verifier_id: VERIFIER.into(),
+            time: now()?,
+            depth: Some(1),
+            run: RunIdentity { namespace: self.test.namespace().into(), pipeline_run: run.into(), uid: uid.into() },
+            build_parameters: serde_json::from_value(build_parameters)?,
+        };
+        let statement: Value = serde_json::from_slice(&gate::statement(&approval, &word)?)?;
+        let mut summary: Summary = serde_json::from_value(statement["predicate"].clone())?;
+        let subject: ResourceDescriptor = serde_json::from_value(statement["subject"][0].clone())?;
+        summary.verified_levels.extend(["ASSAY_E3".to_owned(), "ASSAY_E4".to_owned()]);
+        summary.input_attestations.push(ResourceDescriptor::new("definition", "", Digest::of(&self.definition.sbom)));
+        let signed = self.gate.sign_statement(&vsa::render(&[subject], &summary)?)?;
+        Ok(vec![
+            // As the gate writes it, without `.git`.
+            ("url", approval.facts().url.to_string()),
+            ("commit", commit.to_string()),
+            ("ref", REF.to_owned()),
+            ("tree-digest", checkout.tree.digest().to_string()),
+            ("source-digest", Digest::of(&checkout.source.sbom).to_string()),
+            ("definition-ref", self.definition_ref.clone()),
+            ("policy-digest", policy.digest().to_string()),
+            ("vsa-digest", signed.envelope_digest.to_string()),
+            ("vsa", String::from_utf8(signed.bundle)?),
+        ])
+    }
+
+    /// The policy that images are judged by.
+    pub(crate) fn policy(&self) -> String {
+        let gate = Policy::parse(self.policy_text(None).as_bytes()).unwrap();
+        self.policy_text(Some(&gate.digest().to_string()))
+    }
+
+    /// The policy; without a digest the gate's own, which cannot name itself as accepted.
+    fn policy_text(&self, accepted: Option<&str>) -> String {
+        let identity = |name: &str, pem: &str| json!({"name": name, "keys": [{"key": pem}]});
+        let chains = std::fs::read_to_string(self.test.env().chains_key().unwrap()).unwrap();
+        let images: Vec<Value> = definition::images(&self.entries)
+            .iter()
+            .map(|image| json!({"name": "step", "digest": image.rsplit_once('@').unwrap().1}))
+            .collect();
+        let (host, path) = self.image.split_once('/').unwrap();
+        let placeholder = Digest::of(b"a policy").to_string();
+        json!({
+            "apiVersion": "assay.dev/v1alpha1", "kind": "TrustPolicy", "metadata": {"name": "app"},
+            "spec": {
+                "mode": "Enforce",
+                "images": [{"host": host, "path": path}],
+                "sources": {"repositories": [self.repository.url], "refs": [REF], "binding": "Provenance"},
+                "authors": {"threshold": 1, "identities": [identity("alice", &self.author.public_pem)]},
+                "definitions": {"threshold": 1, "identities": [identity("publisher", &self.publisher.public_key().to_pem())]},
+                "gates": {
+                    "verifierId": VERIFIER, "identities": [identity("gate", &self.gate.public_key().to_pem())],
+                    "policyDigests": [accepted.unwrap_or(&placeholder)], "maxAgeSeconds": 3600,
+                },
+                "builders": [{
+                    "id": BUILDER, "buildTypes": ["https://tekton.dev/chains/v2/slsa-tekton"],
+                    "identities": [identity("chains", &chains)],
+                }],
+                "run": {"serviceAccounts": ["build"]},
+                "inputs": {"images": images, "hermetic": "NotRequired", "contents": "NotRequired"},
+                "sbom": {"deniedPackages": [{"purl": "pkg:npm/event-stream"}]},
+            },
+        })
+        .to_string()
+    }
+
+    /// `assay replay` from the registry: whether it exits with success, and the verdict.
+    pub(crate) async fn replay(&self, image: &str, policy: &str) -> Result<(bool, Value)> {
+        let (policy_file, verdict) = (self.test.folder().join("policy.yaml"), self.test.folder().join("verdict.json"));
+        std::fs::write(&policy_file, policy)?;
+        let _ = std::fs::remove_file(&verdict);
+        let mut command = Command::from(program::command());
+        command
+            .current_dir(self.test.folder())
+            .env("ASSAY_PLAIN_HTTP", self.test.env().registry()?)
+            .args(["replay", image, "--policy"])
+            .arg(&policy_file)
+            .arg("--verdict")
+            .arg(&verdict);
+        let (success, _, stderr) = self.test.ended(PROGRAM, &mut command).await?;
+        let text = std::fs::read_to_string(&verdict).with_context(|| format!("no verdict: {stderr}"))?;
+        Ok((success, serde_json::from_str(&text)?))
+    }
+}
+
+fn now() -> Result<Timestamp> {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH)?.as_secs();
+    Timestamp::from_seconds(i64::try_from(seconds)?).context("a time")
+}
+
+/// Makes the step images from the programs that were built, pushes them, and gives back a catalog with their digests.
+async fn step_images(test: &Test, registry: &str) -> Result<PathBuf> {
+    let out = test.folder().join("images");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let host = test.env().registry()?;
+    let mut command = Command::new(root.join("hack/images"));
+    command
+        .args(["--profile", "dev", "--registry", registry, "--plain-http", host, "--out"])
+        .arg(&out)
+        .args(["fetch", "pack", "build", "sbom", "push"])
+        .env("ASSAY_BIN", program::assay());
+    test.output(Duration::from_secs(120), &mut command).await?;
+    Ok(out.join("catalog"))
+}
+
+/// A definition that stands alone, as `assay pipeline push` publishes it.
+async fn publish(repository: &str, definition: &DefinitionEvidence) -> Result<Digest> {
+    let host = repository.split_once('/').context("a repository")?.0.to_owned();
+    let http = Http::new(&HttpConfig { plain_http: [host].into(), ..HttpConfig::default() })?;
+    let connection = Connection { http, logins: Logins::none(), realms: Vec::new(), patience: Patience::default() };
+    let store = Store::open(&repository.parse()?, Access::Push, &connection).await?;
+    let mut layers = Vec::new();
+    for (kind, bytes) in definition
+        .documents
+        .iter()
+        .map(|bytes| (media_type::ASSAY_TEKTON, bytes))
+        .chain([(media_type::SPDX_JSON, &definition.sbom)])
+        .chain(definition.signatures.iter().map(|signature| (media_type::SIGSTORE_BUNDLE, &signature.bytes)))
+    {
+        store.push_blob(bytes).await?;
+        layers.push(Descriptor::of(kind, bytes));
+    }
+    store.push_blob(EMPTY_CONFIG).await?;
+    let artifact = Artifact {
+        artifact_type: media_type::ASSAY_DEFINITION.to_owned(),
+        subject: None,
+        layers,
+        annotations: BTreeMap::new(),
+        created: Timestamp::EPOCH,
+    };
+    Ok(store.push_manifest(&artifact.render()?.0, None).await?)
+}
