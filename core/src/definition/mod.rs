@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, GitOid};
 use crate::limits;
 use crate::reference::Reference;
 use crate::spdx::Document;
@@ -32,6 +32,8 @@ pub struct Row {
     pub path: String,
     /// SHA-256 of the document's raw bytes.
     pub document: Digest,
+    /// The commit, where the git resolver gives it in place of a digest.
+    pub commit: Option<GitOid>,
 }
 
 /// A definition SBOM, read.
@@ -119,6 +121,7 @@ impl DefinitionSbom {
                 digest,
                 path: package.package_file_name.clone().unwrap_or_default(),
                 document: file,
+                commit: package.version_info.as_deref().and_then(|text| text.parse().ok()),
             });
         }
         if rows.is_empty() {

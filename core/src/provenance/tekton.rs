@@ -57,6 +57,8 @@ pub struct TaskOrigin {
     pub uri: String,
     /// SHA-256 that the resolver gave.
     pub digest: Option<Digest>,
+    /// The commit that the git resolver gave in place of it.
+    pub commit: Option<GitOid>,
     /// Entry or path within it.
     pub path: String,
     /// The resolver that was asked.
@@ -339,6 +341,7 @@ fn task(provenance: &Provenance, spec: &Map<String, Value>, embedded: bool) -> R
     let dependency = first.ok_or_else(|| e5("exactly one `task` dependency", "none".into()))?;
     let config = provenance.build_definition.external_parameters.get("buildConfigSource");
     let path = config.and_then(|config| config.get("path")).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut commit = None;
     let uri = match resolver {
         // The object's UID changes whenever the same Task is applied again.
         "cluster" => dependency.uri.split_once('@').map_or(dependency.uri.as_str(), |(uri, _)| uri).to_owned(),
@@ -348,17 +351,19 @@ fn task(provenance: &Provenance, spec: &Map<String, Value>, embedded: bool) -> R
                 params(reference.get("params"), "taskRef.params").map_err(|refusal| Refusal { edge: Edge::E5, ..refusal })?;
             // The API mode lets the caller name the server; a short or symbolic revision can move.
             let closed = params.keys().all(|name| matches!(name.as_str(), "url" | "revision" | "pathInRepo"));
-            let pinned =
-                params.get("revision").and_then(Value::as_str).is_some_and(|revision| revision.parse::<GitOid>().is_ok());
-            if !closed || !pinned || params.len() != 3 {
+            let asked = params.get("revision").and_then(Value::as_str).and_then(|revision| revision.parse::<GitOid>().ok());
+            // Chains labels every commit sha1, of whichever length it is.
+            let given = dependency.digest.get("sha1").and_then(|hex| hex.parse::<GitOid>().ok());
+            if !closed || params.len() != 3 || asked.is_none() || asked != given {
                 return Err(e5(
                     "the git resolver with url, full commit and path only",
                     format!("{:?}", params.keys().collect::<Vec<_>>()),
                 ));
             }
+            commit = given;
             dependency.uri.clone()
         }
         other => return Err(e5("resolver cluster, bundles, http, hub or git", format!("resolver {other:?}"))),
     };
-    Ok(TaskOrigin { uri, digest: dependency.sha256(), path, resolver: resolver.to_owned() })
+    Ok(TaskOrigin { uri, digest: dependency.sha256(), commit, path, resolver: resolver.to_owned() })
 }

@@ -174,12 +174,21 @@ fn row_that_ran<'a>(
     let found = format!(
         "{} {} {}",
         run.task.uri,
-        run.task.digest.map(|digest| digest.to_string()).unwrap_or_else(|| "without SHA-256 digest".into()),
+        match (run.task.digest, run.task.commit) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(commit)) => format!("commit {commit}"),
+            (None, None) => "without digest".into(),
+        },
         run.task.path
     );
-    let row = sbom.rows.iter().find(|row| {
-        row.kind == "Task" && row.uri == run.task.uri && Some(row.digest) == run.task.digest && row.path == run.task.path
-    });
+    // The git resolver gives a commit, which holds one document under each path; all others a digest.
+    let same = |row: &&Row| match (run.task.digest, run.task.commit) {
+        (Some(digest), None) => row.digest == digest,
+        (None, Some(commit)) => row.commit == Some(commit),
+        _ => false,
+    };
+    let mut rows = sbom.rows.iter().filter(|row| row.kind == "Task" && row.uri == run.task.uri && row.path == run.task.path);
+    let row = rows.find(same);
     let row = row.ok_or_else(|| other("a Task of the signed definition".into(), found))?;
     // Foreign code writes the results of build Tasks: none of them may speak of the image, whatever it records.
     if (role == Role::Closing) != (row.name == CLOSING_TASK) {

@@ -5,8 +5,9 @@ use assay_core::edge::{Edge, EdgeState};
 use assay_core::evidence::{Attestation, DefinitionEvidence, Evidence, Output, Sbom, SignatureDocument, SourceEvidence};
 use assay_core::git::commit::write_commits;
 use assay_core::policy::Policy;
+use assay_core::provenance::{slsa, tekton};
 use assay_core::reason::Reason;
-use assay_core::signature::SignatureFormat;
+use assay_core::signature::{Identity, PublicKey, SignatureFormat, verify_attestation};
 use assay_core::time::Timestamp;
 use assay_core::verdict::Verdict;
 use assay_core::verify::{State, verify};
@@ -106,6 +107,33 @@ fn broken(verdict: &Verdict, edge: Edge, reason: Reason, threat: &str) {
     let all: Vec<_> = verdict.refusals().collect();
     assert_eq!((finding.state, finding.reason), (EdgeState::Broken, reason), "{threat}: {finding:?}\nall: {all:#?}");
     assert!(verdict.verified().is_none(), "{threat}");
+}
+
+/// What each of Tekton's resolvers leaves in provenance.
+#[test]
+fn origins_of_tasks_are_read_from_what_chains_recorded() {
+    let chains = [Identity::with_key("chains", PublicKey::from_pem(text_of(recorded!("chains.pub"))).unwrap())];
+    let origin = |bytes: &[u8]| {
+        let signed = verify_attestation(bytes, &chains, None, Timestamp::EPOCH).unwrap();
+        let provenance: slsa::Provenance = signed.statement.predicate().unwrap();
+        tekton::task_run(&provenance).unwrap().task
+    };
+    let hex = |digest: Option<Digest>| digest.map(|digest| digest.hex()).unwrap_or_default();
+    let bundle = origin(recorded!("resolver-bundles.dsse.json"));
+    assert_eq!((bundle.uri.as_str(), bundle.path.as_str()), ("10.87.0.10:5000/record/tasks", "assay-image"));
+    assert_eq!(hex(bundle.digest), "d2527ea591636eb411c0e44d478ecaa00c480355dc6c1e1af7254aa0f883f6e9");
+    let http = origin(recorded!("resolver-http.dsse.json"));
+    assert_eq!((http.uri.as_str(), http.path.as_str()), ("http://10.87.0.1:18099/task/assay-image.yaml", ""));
+    assert_eq!(hex(http.digest), "17bfc85d6f01ea4be825208278152ff76ba8b5d15709843caaffd80d54e29e85");
+    let git = origin(recorded!("resolver-git.dsse.json"));
+    assert_eq!((git.uri.as_str(), git.path.as_str()), ("git+http://10.87.0.10:3000/record-tasks.git", "task/assay-image.yaml"));
+    assert_eq!((git.digest, git.commit.unwrap().to_string()), (None, "a7009aae4712ee2931914d79c417e14993d1bf9b".to_owned()));
+    let cluster = origin(IMAGE);
+    assert_eq!(cluster.uri, "/apis/tekton.dev/v1/namespaces/assay-record/task/assay-image");
+}
+
+fn text_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
 }
 
 #[test]

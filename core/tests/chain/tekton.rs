@@ -293,6 +293,67 @@ fn threat_task_swapped_or_embedded_or_by_bare_name_or_twice() {
     broken(&api_mode, Edge::E5, Reason::OtherDefinitionRan);
 }
 
+/// The git resolver, as the definition SBOM names what it gives.
+fn by_git(change: impl Fn(&mut Value)) -> Verdict {
+    let commit = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+    let definition = move |document: &mut Document| {
+        let task = document.packages.iter_mut().find(|package| package.name == "Task/assay-image").unwrap();
+        task.source_info = Some("git+https://git.example.com/tasks.git".into());
+        task.version_info = Some(commit.into());
+        task.package_file_name = Some("task/assay-image.yaml".into());
+    };
+    let statement = move |s: &mut Value| {
+        let param = |name: &str, value: &str| json!({"name": name, "value": value});
+        run_spec(s)["taskRef"] = json!({"resolver": "git", "params": [
+            param("url", "https://git.example.com/tasks.git"), param("revision", commit), param("pathInRepo", "task/assay-image.yaml"),
+        ]});
+        let definition = &mut s["predicate"]["buildDefinition"];
+        definition["externalParameters"]["buildConfigSource"]["path"] = json!("task/assay-image.yaml");
+        let task = &mut definition["resolvedDependencies"][0];
+        task["uri"] = json!("git+https://git.example.com/tasks.git");
+        task["digest"] = json!({"sha1": commit});
+        change(s);
+    };
+    verdict(statement, definition, &publisher())
+}
+
+#[test]
+fn a_task_by_the_git_resolver_is_known_by_its_commit_and_path() {
+    let honest = by_git(|_| ());
+    assert!(honest.verified().is_some(), "{:#?}", honest.refusals().collect::<Vec<_>>());
+    let other = "1".repeat(40);
+    let set = |name: &'static str, value: String| {
+        move |s: &mut Value| {
+            let params = run_spec(s)["taskRef"]["params"].as_array_mut().unwrap();
+            params.iter_mut().find(|param| param["name"] == name).unwrap()["value"] = json!(value);
+        }
+    };
+    // What was asked for and what was given differ, or the revision can move.
+    broken(&by_git(set("revision", other.clone())), Edge::E5, Reason::OtherDefinitionRan);
+    broken(&by_git(set("revision", "main".into())), Edge::E5, Reason::OtherDefinitionRan);
+    let task =
+        |s: &mut Value, name: &str, value: Value| s["predicate"]["buildDefinition"]["resolvedDependencies"][0][name] = value;
+    broken(
+        &by_git(|s| {
+            set("revision", other.clone())(s);
+            task(s, "digest", json!({"sha1": other}));
+        }),
+        Edge::E5,
+        Reason::OtherDefinitionRan,
+    );
+    broken(&by_git(|s| task(s, "uri", json!("git+https://git.evil.example/tasks.git"))), Edge::E5, Reason::OtherDefinitionRan);
+    let path = |s: &mut Value| {
+        s["predicate"]["buildDefinition"]["externalParameters"]["buildConfigSource"]["path"] = json!("other.yaml")
+    };
+    broken(&by_git(path), Edge::E5, Reason::OtherDefinitionRan);
+    // The API mode names a server of the caller's, whatever else is given.
+    let api = |s: &mut Value| {
+        let params = run_spec(s)["taskRef"]["params"].as_array_mut().unwrap();
+        params.push(json!({"name": "serverURL", "value": "https://git.evil.example"}));
+    };
+    broken(&by_git(api), Edge::E5, Reason::OtherDefinitionRan);
+}
+
 #[test]
 fn threat_definition_edited_or_signed_by_somebody_else() {
     broken(&verdict(|_| (), |_| (), &super::world::stranger()), Edge::E3, Reason::DefinitionNotSigned);
