@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod by_hand;
 mod definition;
 mod world;
 
-use assay_cluster_tests::{Needs, annotation, results, run_within};
-use serde_json::Value;
 use std::time::Duration;
+
+use assay_cluster_tests::{Needs, results, run_within};
+use kube::api::DynamicObject;
+use serde_json::Value;
 
 use world::World;
 
@@ -19,21 +22,53 @@ fn edge<'v>(verdict: &'v Value, name: &str) -> &'v Value {
     verdict["edges"].as_array().unwrap().iter().find(|edge| edge["edge"] == name).unwrap_or(&Value::Null)
 }
 
+/// `REPOSITORY@DIGEST` that a run says it made.
+fn image_of(run: &DynamicObject) -> String {
+    let results = results(run);
+    format!("{}@{}", results["IMAGE_URL"].as_str().unwrap(), results["IMAGE_DIGEST"].as_str().unwrap())
+}
+
 #[test]
 fn a_signed_commit_becomes_an_image_that_replay_verifies_from_the_registry_alone() {
     run_within(Duration::from_secs(420), Needs::Pods, async |test| {
         let world = World::new(test).await?;
-        let run = world.start("build-1").await?;
-        let ended = test.succeeded(&run).await?;
-        let image = results(&ended);
-        let image = format!("{}@{}", image["IMAGE_URL"].as_str().unwrap(), image["IMAGE_DIGEST"].as_str().unwrap());
+        let first = test.succeeded(&world.start("build-1").await?).await?;
+        let image = image_of(&first);
+        // Before Chains signed, nothing is believed; whichever comes first, the end is the same.
         for task in ["build", "image"] {
-            let signed = test.signed(&test.handle("tekton.dev/v1", "TaskRun", &format!("build-1-{task}")).await?).await?;
-            assert_eq!(annotation(&signed, "chains.tekton.dev/signed"), Some("true"));
+            test.signed(&test.handle("tekton.dev/v1", "TaskRun", &format!("build-1-{task}")).await?).await?;
         }
         let (success, verdict) = world.replay(&image, &world.policy()).await?;
         let refused: Vec<_> = EDGES.iter().map(|name| edge(&verdict, name)).filter(|edge| edge["state"] != "Ok").collect();
         assert!(refused.is_empty() && success, "success {success}: {refused:#?}");
+
+        // The same commit again: other pods, another time, the same bits.
+        let second = test.succeeded(&world.start("build-2").await?).await?;
+        assert_eq!(image_of(&second), image, "the image of the second run");
+
+        // All of it, copied to another repository, which the policy allows, too: the run was not for that one.
+        let (copy, policy) = world.copy(&image).await?;
+        let (success, verdict) = world.replay(&copy, &policy).await?;
+        let found = edge(&verdict, "E7");
+        assert!(!success && found["reason"] == "OtherRepository", "success {success}: {found:#}");
+        Ok(())
+    });
+}
+
+/// The steps see what the gate approved, and stop where a run was given something else.
+#[test]
+fn threat_a_run_with_another_commit_than_the_gate_approved_stops_before_anything_is_pushed() {
+    run_within(Duration::from_secs(420), Needs::Pods, async |test| {
+        let world = World::new(test).await?;
+        let other = test.commit(world.repository(), &[("src/hello", "#!/bin/sh\necho evil\n")], "nobody vouches").await?;
+        let run = world.start_with("build-1", &[("commit", &other)]).await?;
+        let found = test.failed(&run).await?;
+        assert_eq!(found.reason, "Failed", "{}", found.message);
+        let task_run = test.handle("tekton.dev/v1", "TaskRun", "build-1-build").await?.get().await?;
+        let log = test.logs_of_task_run(&task_run).await?;
+        assert!(log.contains("GateMismatch"), "{log}");
+        let made = test.handle("tekton.dev/v1", "TaskRun", "build-1-image").await?.get().await;
+        assert!(made.is_err(), "the closing Task must not run");
         Ok(())
     });
 }

@@ -48,7 +48,7 @@ artifacts = [{ name = "output" }]
 
 /// One build's surroundings.
 pub(crate) struct World<'t> {
-    test: &'t Test,
+    pub(crate) test: &'t Test,
     repository: Repository,
     image: String,
     author: Generated,
@@ -57,6 +57,7 @@ pub(crate) struct World<'t> {
     entries: Vec<Entry>,
     definition: DefinitionEvidence,
     definition_ref: String,
+    commit: GitOid,
 }
 
 impl<'t> World<'t> {
@@ -83,37 +84,21 @@ impl<'t> World<'t> {
         let published = publish(&definitions, &definition).await?;
         let definition_ref = format!("{definitions}@{published}");
         let image = format!("{place}/app");
-        let world = Self { test, repository, image, author, publisher, gate, entries, definition, definition_ref };
-        world.commit_signed().await?;
-        Ok(world)
+        let commit = commit_signed(test, &repository, &author).await?;
+        Ok(Self { test, repository, image, author, publisher, gate, entries, definition, definition_ref, commit })
     }
 
-    /// `assay sbom` and `assay sign` by the author, then a commit.
-    async fn commit_signed(&self) -> Result<()> {
-        let folder = &self.repository.folder;
-        std::fs::create_dir_all(folder.join("src"))?;
-        std::fs::write(folder.join("assay.toml"), RECIPE)?;
-        std::fs::write(folder.join("src/hello"), "#!/bin/sh\necho hello\n")?;
-        std::fs::write(self.test.folder().join("author.key"), &self.author.private_pem)?;
-        self.test.git(&self.repository, &["add", "."]).await?;
-        let key = self.test.folder().join("author.key");
-        self.assay(&["sbom", "--url", &self.repository.url, "--ref", REF]).await?;
-        self.assay(&["sign", "--key", key.to_str().context("UTF-8")?, "--name", "alice"]).await?;
-        self.test.commit(&self.repository, &[], "vouched for").await?;
-        Ok(())
-    }
-
-    /// Runs `assay` in the working copy.
-    async fn assay(&self, arguments: &[&str]) -> Result<(bool, String, String)> {
-        let mut command = Command::from(program::command());
-        command.current_dir(&self.repository.folder).env("ASSAY_PASSWORD", PASSWORD).args(arguments);
-        let (success, stdout, stderr) = self.test.ended(PROGRAM, &mut command).await?;
-        anyhow::ensure!(success, "assay {arguments:?}: {stderr}");
-        Ok((success, stdout, stderr))
+    pub(crate) fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     /// Starts a run of the Pipeline; the gate's part is played as soon as Tekton asks for it.
     pub(crate) async fn start(&self, name: &str) -> Result<Handle> {
+        self.start_with(name, &[]).await
+    }
+
+    /// The same, with some of the gate's results replaced by somebody who can write them.
+    pub(crate) async fn start_with(&self, name: &str, replaced: &[(&str, &str)]) -> Result<Handle> {
         let namespace = self.test.namespace();
         let plain = format!("{},{}", self.test.env().registry()?, self.test.env().git_url()?.trim_start_matches("http://"));
         let gate_key = self.gate.public_key().to_pem();
@@ -143,15 +128,16 @@ impl<'t> World<'t> {
         self.test.exists(&gate).await?;
         let uid = run.get().await?.metadata.uid.context("a created object has a UID")?;
         let results = self.speak(name, &uid, &plain).await?;
-        let results: Vec<(&str, &str)> = results.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let replaced: BTreeMap<_, _> = replaced.iter().copied().collect();
+        let results: Vec<(&str, &str)> =
+            results.iter().map(|(name, value)| (*name, *replaced.get(name).unwrap_or(&value.as_str()))).collect();
         self.test.end_custom_run(&gate, true, &results).await?;
         Ok(run)
     }
 
     /// What the gate says about the commit to this run.
     async fn speak(&self, run: &str, uid: &str, plain: &str) -> Result<Vec<(&'static str, String)>> {
-        let commit = self.test.git(&self.repository, &["rev-parse", "HEAD"]).await?;
-        let commit: GitOid = commit.parse()?;
+        let commit = self.commit;
         let checkout = Checkout::read(&GitRepository::open(&self.repository.folder)?, commit, None)?;
         let (url, reference) = (self.repository.url.parse()?, REF.parse()?);
         let request = gate::Request {
@@ -237,6 +223,21 @@ impl<'t> World<'t> {
         .to_string()
     }
 
+    /// Copies an image and all that is said about it to another repository, and gives back a policy that names that one.
+    pub(crate) async fn copy(&self, image: &str) -> Result<(String, String)> {
+        let (repository, digest) = image.split_once('@').context("an image by digest")?;
+        let copy = format!("{repository}-copy");
+        let mut command = Command::from(program::command());
+        command.env("ASSAY_PLAIN_HTTP", self.test.env().registry()?).args(["push", image, &copy]);
+        self.test.output(PROGRAM, &mut command).await?;
+        let host = self.test.env().registry()?;
+        let path = |repository: &str| repository.trim_start_matches(host).trim_start_matches('/').to_owned();
+        let policy =
+            self.policy().replace(&format!("\"path\":\"{}\"", path(repository)), &format!("\"path\":\"{}\"", path(&copy)));
+        anyhow::ensure!(policy != self.policy(), "the policy names the copy");
+        Ok((format!("{copy}@{digest}"), policy))
+    }
+
     /// `assay replay` from the registry: whether it exits with success, and the verdict.
     pub(crate) async fn replay(&self, image: &str, policy: &str) -> Result<(bool, Value)> {
         let (policy_file, verdict) = (self.test.folder().join("policy.yaml"), self.test.folder().join("verdict.json"));
@@ -256,7 +257,25 @@ impl<'t> World<'t> {
     }
 }
 
-fn now() -> Result<Timestamp> {
+/// `assay sbom` and `assay sign` by the author, then a commit.
+async fn commit_signed(test: &Test, repository: &Repository, author: &Generated) -> Result<GitOid> {
+    let (folder, key) = (&repository.folder, test.folder().join("author.key"));
+    std::fs::create_dir_all(folder.join("src"))?;
+    std::fs::write(folder.join("assay.toml"), RECIPE)?;
+    std::fs::write(folder.join("src/hello"), "#!/bin/sh\necho hello\n")?;
+    std::fs::write(&key, &author.private_pem)?;
+    test.git(repository, &["add", "."]).await?;
+    for arguments in
+        [&["sbom", "--url", &repository.url, "--ref", REF], &["sign", "--key", key.to_str().context("UTF-8")?, "--name", "alice"]]
+    {
+        let mut command = Command::from(program::command());
+        command.current_dir(folder).env("ASSAY_PASSWORD", PASSWORD).args(arguments);
+        test.output(PROGRAM, &mut command).await?;
+    }
+    Ok(test.commit(repository, &[], "vouched for").await?.parse()?)
+}
+
+pub(crate) fn now() -> Result<Timestamp> {
     let seconds = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH)?.as_secs();
     Timestamp::from_seconds(i64::try_from(seconds)?).context("a time")
 }
@@ -276,12 +295,17 @@ async fn step_images(test: &Test, registry: &str) -> Result<PathBuf> {
     Ok(out.join("catalog"))
 }
 
-/// A definition that stands alone, as `assay pipeline push` publishes it.
-async fn publish(repository: &str, definition: &DefinitionEvidence) -> Result<Digest> {
+/// A repository of the cluster's registry.
+pub(crate) async fn store(repository: &str, access: Access) -> Result<Store> {
     let host = repository.split_once('/').context("a repository")?.0.to_owned();
     let http = Http::new(&HttpConfig { plain_http: [host].into(), ..HttpConfig::default() })?;
     let connection = Connection { http, logins: Logins::none(), realms: Vec::new(), patience: Patience::default() };
-    let store = Store::open(&repository.parse()?, Access::Push, &connection).await?;
+    Ok(Store::open(&repository.parse()?, access, &connection).await?)
+}
+
+/// A definition that stands alone, as `assay pipeline push` publishes it.
+async fn publish(repository: &str, definition: &DefinitionEvidence) -> Result<Digest> {
+    let store = store(repository, Access::Push).await?;
     let mut layers = Vec::new();
     for (kind, bytes) in definition
         .documents

@@ -1,0 +1,87 @@
+//! Runs of the trusted closing Task that an editor of the namespace makes by hand. Chains signs them like any other.
+
+use anyhow::{Context as _, Result};
+use assay_adapters::evidence::collect;
+use assay_adapters::store::Access;
+use assay_cluster_tests::{Needs, annotation, run_within};
+use assay_core::edge::{Edge, EdgeState};
+use assay_core::evidence::Attestation;
+use assay_core::policy::Policy;
+use assay_core::reason::Reason;
+use assay_core::verdict::Verdict;
+use assay_core::verify::{State, verify};
+use assay_core::vsa;
+use base64::Engine as _;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::image_of;
+use crate::world::{World, now, store};
+
+/// Makes a closing TaskRun like `honest` but for `change`, and gives back what Chains signed about it.
+async fn signed_by_chains(world: &World<'_>, honest: &DynamicObject, name: &str, change: &Value) -> Result<Vec<u8>> {
+    let mut spec = honest.data["spec"].clone();
+    for (key, value) in change.as_object().into_iter().flatten() {
+        spec[key] = value.clone();
+    }
+    // Tekton takes a run for a PipelineRun's child by its labels, and so would whoever believed them.
+    let labels: serde_json::Map<_, _> =
+        honest.metadata.labels.iter().flatten().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    let run =
+        json!({"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": name, "labels": labels}, "spec": spec});
+    let run = world.test.create_value(run).await?;
+    world.test.succeeded(&run).await?;
+    let signed = world.test.signed(&run).await?;
+    let uid = signed.metadata.uid.clone().context("an object has a UID")?;
+    let envelope = annotation(&signed, &format!("chains.tekton.dev/signature-taskrun-{uid}")).context("Chains' envelope")?;
+    base64::engine::general_purpose::STANDARD.decode(envelope).context("decode the envelope")
+}
+
+/// Judges an image by what is in the registry, but with this one provenance in place of all others.
+async fn replay_with(world: &World<'_>, image: &str, envelope: Vec<u8>) -> Result<Verdict> {
+    let (repository, digest) = image.split_once('@').context("an image by digest")?;
+    let store = store(repository, Access::Pull).await?;
+    let mut evidence = collect(&store, &repository.parse()?, digest.parse()?).await?;
+    evidence.attestations.retain(|attestation| {
+        let read = assay_core::signature::read_unverified(&attestation.bytes);
+        read.is_ok_and(|read| read.statement.predicate_type == vsa::PREDICATE_TYPE)
+    });
+    evidence.attestations.push(Attestation { bytes: envelope });
+    let policy = Policy::parse(world.policy().as_bytes())?;
+    Ok(verify(&evidence, &policy, &State::first_look(), now()?))
+}
+
+#[test]
+fn threat_runs_of_the_trusted_task_made_by_hand_are_signed_by_chains_and_refused_at_replay() {
+    run_within(Duration::from_secs(420), Needs::Pods, async |test| {
+        let world = World::new(test).await?;
+        let image = image_of(&test.succeeded(&world.start("build-1").await?).await?);
+        let honest = test.signed(&test.handle("tekton.dev/v1", "TaskRun", "build-1-image").await?).await?;
+        test.signed(&test.handle("tekton.dev/v1", "TaskRun", "build-1-build").await?).await?;
+        let mut params = honest.data["spec"]["params"].clone();
+        params.as_array_mut().context("a list")?.push(json!({"name": "undeclared", "value": "x"}));
+        let hostile = [
+            (
+                "with-a-variable",
+                json!({"podTemplate": {"env": [{"name": "ASSAY_LOG_LEVEL", "value": "debug"}]}}),
+                Edge::E6,
+                Reason::RunNotClosed,
+            ),
+            ("with-a-parameter", json!({"params": params}), Edge::E6, Reason::RunNotClosed),
+            ("by-another-account", json!({"serviceAccountName": "default"}), Edge::E6, Reason::RunNotClosed),
+            ("by-a-bare-name", json!({"taskRef": {"name": "assay-image", "kind": "Task"}}), Edge::E5, Reason::OtherDefinitionRan),
+        ];
+        for (name, change, edge, reason) in hostile {
+            let envelope = signed_by_chains(&world, &honest, name, &change).await?;
+            let verdict = replay_with(&world, &image, envelope).await?;
+            let finding = verdict.edge(edge).context("every edge is judged")?;
+            assert_eq!((finding.state, finding.reason), (EdgeState::Broken, reason), "{name}: {finding:?}");
+            assert!(verdict.verified().is_none(), "{name}");
+        }
+        // The honest one stays what it is, with all of these beside it in the registry.
+        let (success, verdict) = world.replay(&image, &world.policy()).await?;
+        assert!(success, "{verdict:#}");
+        Ok(())
+    });
+}
