@@ -125,6 +125,9 @@ fn origins_of_tasks_are_read_from_what_chains_recorded() {
     let http = origin(recorded!("resolver-http.dsse.json"));
     assert_eq!((http.uri.as_str(), http.path.as_str()), ("http://10.87.0.1:18099/task/assay-image.yaml", ""));
     assert_eq!(hex(http.digest), "17bfc85d6f01ea4be825208278152ff76ba8b5d15709843caaffd80d54e29e85");
+    let hub = origin(recorded!("resolver-hub.dsse.json"));
+    assert_eq!(hub.uri, "http://10.87.0.1:18099/api/v1/packages/tekton-task/assay/assay-image/0.1.0");
+    assert_eq!((hub.digest, hub.path.as_str()), (http.digest, ""));
     let git = origin(recorded!("resolver-git.dsse.json"));
     assert_eq!((git.uri.as_str(), git.path.as_str()), ("git+http://10.87.0.10:3000/record-tasks.git", "task/assay-image.yaml"));
     assert_eq!((git.digest, git.commit.unwrap().to_string()), (None, "a7009aae4712ee2931914d79c417e14993d1bf9b".to_owned()));

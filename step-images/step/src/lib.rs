@@ -92,7 +92,8 @@ where
             _ = tokio::signal::ctrl_c() => Err(interrupted("SIGINT")),
         }
     });
-    runtime.shutdown_background();
+    // Never shut down: the work would find its runtime gone and panic, which aborts. The process ends with all its threads.
+    std::mem::forget(runtime);
     outcome
 }
 

@@ -340,3 +340,60 @@ async fn results_stay_within_what_tekton_carries() {
     let flags = [("image", image.as_str()), ("definition-ref", &world.definition_ref)];
     assert_eq!(reason_of(&world.step(&pod, "push", &flags, &[], &["IMAGE_URL"])), (2, "ResultMissing".to_owned()));
 }
+
+/// Password file of a registry: user `builder`, password `word`.
+const HTPASSWD: &str = "builder:$2b$04$jbk6FJobd.boc1o/5RzlEei68lpw/M09uncAKUSC9QGmIR7azW/a2\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_come_from_the_home_that_tekton_fills_and_are_missed_where_they_are_missing() {
+    let world = World::new(docker_registry(None), &[("assay.toml", RECIPE), HELLO], parameters(json!([]))).await;
+    let guarded = docker_registry(Some(HTPASSWD));
+    let (pod, _) = world.close(&[]);
+    let image = format!("{}/team/app", guarded.host);
+    let flags = [("image", image.as_str()), ("definition-ref", &world.definition_ref)];
+    let output = world.step(&pod, "push", &flags, &[], world::CLOSING_RESULTS);
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    // As Tekton's entrypoint writes it from a secret of type docker-registry.
+    std::fs::create_dir(pod.join(".docker")).unwrap();
+    let login = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "builder:word");
+    let config = format!(r#"{{"auths":{{"{}":{{"auth":"{login}"}}}}}}"#, guarded.host);
+    std::fs::write(pod.join(".docker/config.json"), config).unwrap();
+    world.succeeds(&pod, "push", &flags, &[], world::CLOSING_RESULTS);
+    assert_eq!(world.result(&pod, "IMAGE_URL"), image);
+    // A configuration that asks for a helper program is an error, and never anonymous access: there is no program in the image.
+    std::fs::write(pod.join(".docker/config.json"), r#"{"credsStore":"desktop"}"#).unwrap();
+    let output = world.step(&pod, "push", &flags, &[], world::CLOSING_RESULTS);
+    assert_eq!(reason_of(&output), (4, "CredentialsUnreadable".to_owned()), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_step_at_once_and_leaves_no_result() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    // A registry that takes the connection and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = silent.local_addr().unwrap().to_string();
+    let world = World::new(docker_registry(None), &[("assay.toml", RECIPE), HELLO], parameters(json!([]))).await;
+    let (pod, _) = world.close(&[]);
+    let results = pod.join("late");
+    std::fs::create_dir(&results).unwrap();
+    let mut command = Command::new(assay_tests::program::step("push"));
+    command.env_clear().env("HOME", &pod).stdin(Stdio::null()).stderr(Stdio::piped());
+    command.args([
+        format!("--work={}", pod.join("work").display()),
+        format!("--image={host}/team/app"),
+        "--log-format=json".into(),
+    ]);
+    command.args([format!("--definition-ref={}", world.definition_ref), "--log-level=debug".into()]);
+    command.arg(format!("--result=IMAGE_URL={}", results.join("IMAGE_URL").display()));
+    let mut process = command.spawn().unwrap();
+    // It has begun when it speaks to the registry.
+    let (_connection, _) = silent.accept().unwrap();
+    let pid = process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let log: Vec<String> = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap).collect();
+    assert_eq!(process.wait().unwrap().code(), Some(1), "{log:?}");
+    let last: Value = serde_json::from_str(log.last().unwrap()).unwrap();
+    assert_eq!((&last["reason"], &last["level"]), (&json!("Interrupted"), &json!("ERROR")), "{last}");
+    assert_eq!(std::fs::read_dir(&results).unwrap().count(), 0);
+}
