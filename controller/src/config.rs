@@ -24,6 +24,9 @@ pub struct Config {
     /// Namespace this controller is installed in: leases and its own secrets
     #[arg(long, value_name = "NAME", default_value = "assay-system")]
     pub namespace: String,
+    /// Work for objects of this namespace alone
+    #[arg(long, value_name = "NAME")]
+    pub watch_namespace: Option<String>,
     /// Name of this replica in leases
     #[arg(long, value_name = "NAME", env = "HOSTNAME", default_value = "assay-controller")]
     pub identity: String,

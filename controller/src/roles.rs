@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_adapters::keys::{KeyFileError, Password, SigningKey};
-use kube::Client;
+use kube::{Api, Client, Resource};
 use kube_lease_manager::LeaseManagerBuilder;
 use tokio::sync::watch;
 
@@ -59,6 +59,17 @@ impl Context {
     #[must_use]
     pub fn new(client: Client, config: Config) -> Self {
         Self { client, config, metrics: Metrics::default(), health: HealthBoard::default() }
+    }
+
+    /// Objects of a namespaced kind that this controller works for.
+    pub fn watched<K>(&self, resource: &K::DynamicType) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::DynamicResourceScope>,
+    {
+        match self.config.watch_namespace.as_deref().filter(|name| !name.is_empty()) {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        }
     }
 
     /// The key this controller signs with. A password file that is not there means a key without password.

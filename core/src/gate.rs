@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::signature::TrustRoot;
 use crate::spdx::source::{RefName, SourceFacts, verify_tree};
-use crate::statement::{ResourceDescriptor, StatementError};
+use crate::statement::{ResourceDescriptor, Statement, StatementError};
 use crate::time::Timestamp;
 use crate::tree::SourceTree;
 use crate::verify;
@@ -143,6 +143,19 @@ pub struct Word {
     pub run: RunIdentity,
     /// Parameters of the build it approved.
     pub build_parameters: BTreeMap<String, Value>,
+    /// The definition that passed E3 and E4; `None` where the policy asks for none.
+    pub definition: Option<DefinitionWord>,
+    /// Digest of the rules that the build cluster's webhook enforces.
+    pub cluster_rules: Option<Digest>,
+}
+
+/// What a gate says of a definition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DefinitionWord {
+    /// SHA-256 of the definition SBOM.
+    pub sbom: Digest,
+    /// What the definition resolves to, a row each.
+    pub rows: Vec<ResourceDescriptor>,
 }
 
 /// Writes the gate's VSA Statement, RFC 8785.
@@ -150,24 +163,81 @@ pub struct Word {
 /// # Errors
 /// [`StatementError::Parse`] if it has no canonical form.
 pub fn statement(approval: &Approval, word: &Word) -> Result<Vec<u8>, StatementError> {
+    vsa::render(&[subject(approval)], &summary(approval, word))
+}
+
+fn subject(approval: &Approval) -> ResourceDescriptor {
     let facts = &approval.facts;
-    let summary = Summary {
+    vsa::source_subject(facts.url.as_str(), facts.reference.as_str(), &facts.commit, &facts.tree, &facts.tree_digest)
+}
+
+fn summary(approval: &Approval, word: &Word) -> Summary {
+    let facts = &approval.facts;
+    let mut inputs = vec![ResourceDescriptor::new("source", "", facts.sbom_digest)];
+    let mut levels = vec![vsa::SOURCE_LEVEL_UNEVALUATED, "ASSAY_E1", "ASSAY_E2"];
+    if let Some(definition) = &word.definition {
+        inputs.push(ResourceDescriptor::new("definition", "", definition.sbom));
+        levels.extend(["ASSAY_E3", "ASSAY_E4"]);
+    }
+    Summary {
         verifier: Verifier { id: word.verifier_id.clone() },
         time_verified: word.time,
         resource_uri: format!("git+{}", facts.url),
         policy: ResourceDescriptor::new("", "", approval.policy_digest),
-        input_attestations: vec![ResourceDescriptor::new("source", "", facts.sbom_digest)],
+        input_attestations: inputs,
         verification_result: "PASSED".into(),
-        verified_levels: [vsa::SOURCE_LEVEL_UNEVALUATED, "ASSAY_E1", "ASSAY_E2"].map(str::to_owned).to_vec(),
+        verified_levels: levels.into_iter().map(str::to_owned).collect(),
         slsa_version: "1.1".into(),
         order: word.depth.map(|depth| Order { reference: facts.reference.to_string(), depth }),
         parents: Some(facts.parents.clone()),
         run: Some(word.run.clone()),
         build_parameters: (!word.build_parameters.is_empty()).then(|| word.build_parameters.clone()),
-        definition: None,
-        cluster_rules: None,
+        definition: word.definition.as_ref().map(|definition| definition.rows.clone()),
+        cluster_rules: word.cluster_rules,
+    }
+}
+
+/// Whether a word said earlier is the one that would be said now, but for its time: an attempt that is taken up again, after a restart
+/// say, keeps its word.
+#[must_use]
+pub fn repeats(approval: &Approval, word: &Word, earlier: &Statement) -> bool {
+    let Ok(said) = earlier.predicate::<Summary>() else { return false };
+    let again = Word { time: said.time_verified, ..word.clone() };
+    earlier.predicate_type == vsa::PREDICATE_TYPE
+        && earlier.subject == [subject(approval)]
+        && said.time_verified <= word.time
+        && summary(approval, &again) == said
+}
+
+/// Whether a gate's signed word is what somebody else, who judged the same again, comes to: everything that follows from source,
+/// definition and policy is compared; time, run, order and build parameters are the gate's own.
+///
+/// # Errors
+/// A finding about E9.
+pub fn confirm(approval: &Approval, definition: Option<&DefinitionWord>, statement: &Statement) -> Result<(), Finding> {
+    let refused = |expected: String, found: String| Finding::refused(Edge::E9, Reason::GateMismatch, expected, found);
+    let said: Summary = statement.predicate().map_err(|error| refused("a readable VSA".into(), error.to_string()))?;
+    let same_subject = statement.predicate_type == vsa::PREDICATE_TYPE && statement.subject == [subject(approval)];
+    if !same_subject {
+        return Err(refused(format!("a VSA about commit {}", approval.facts.commit), "another subject".into()));
+    }
+    let word = Word {
+        verifier_id: said.verifier.id.clone(),
+        time: said.time_verified,
+        depth: said.order.as_ref().map(|order| order.depth),
+        run: said.run.clone().unwrap_or(RunIdentity {
+            namespace: String::new(),
+            pipeline_run: String::new(),
+            uid: String::new(),
+        }),
+        build_parameters: said.build_parameters.clone().unwrap_or_default(),
+        definition: definition.cloned(),
+        cluster_rules: said.cluster_rules,
     };
-    let subject =
-        vsa::source_subject(facts.url.as_str(), facts.reference.as_str(), &facts.commit, &facts.tree, &facts.tree_digest);
-    vsa::render(&[subject], &summary)
+    let expected = summary(approval, &word);
+    if expected == said {
+        return Ok(());
+    }
+    let show = |summary: &Summary| serde_json::to_string(summary).unwrap_or_default();
+    Err(refused(show(&expected), show(&said)))
 }

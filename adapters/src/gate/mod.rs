@@ -8,11 +8,11 @@ pub mod wire;
 
 use std::path::PathBuf;
 
-use assay_core::digest::GitOid;
+use assay_core::digest::{Digest, GitOid};
 use assay_core::edge::{EdgeState, Finding};
 use assay_core::gate::{self, Approval, Word};
 use assay_core::policy::Policy;
-use assay_core::signature::TrustRoot;
+use assay_core::signature::{Identity, TrustRoot, verify_attestation};
 use assay_core::statement::StatementError;
 use assay_core::time::Timestamp;
 
@@ -20,7 +20,6 @@ use crate::git::GitError;
 use crate::http::Http;
 use crate::keys::SignError;
 use crate::keys::SigningKey;
-use crate::keys::sign::SignedBundle;
 use crate::store::StoreError;
 
 pub use repository::Cache;
@@ -245,11 +244,28 @@ impl Gate {
     }
 }
 
-/// Signs the gate's word.
+/// The gate's signed word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    /// A Sigstore bundle, JSON.
+    pub bundle: String,
+    /// SHA-256 of the envelope in it.
+    pub digest: Digest,
+}
+
+/// Signs the gate's word. One said earlier, by the same key, is kept if it says the same.
 ///
 /// # Errors
 /// [`GateError::Statement`], [`GateError::Sign`].
-pub fn speak(approval: &Approval, word: &Word, key: &SigningKey) -> Result<SignedBundle, GateError> {
+pub fn speak(approval: &Approval, word: &Word, key: &SigningKey, earlier: Option<&str>) -> Result<Spoken, GateError> {
+    let me = [Identity::with_key("gate", key.public_key().clone())];
+    if let Some(earlier) = earlier
+        && let Ok(signed) = verify_attestation(earlier.as_bytes(), &me, None, word.time)
+        && gate::repeats(approval, word, &signed.statement)
+    {
+        return Ok(Spoken { bundle: earlier.to_owned(), digest: signed.envelope_digest });
+    }
     let statement = gate::statement(approval, word).map_err(|source| GateError::Statement { source })?;
-    key.sign_statement(&statement).map_err(|source| GateError::Sign { source })
+    let signed = key.sign_statement(&statement).map_err(|source| GateError::Sign { source })?;
+    Ok(Spoken { bundle: String::from_utf8_lossy(&signed.bundle).into_owned(), digest: signed.envelope_digest })
 }

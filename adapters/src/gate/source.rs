@@ -34,6 +34,18 @@ pub enum Carrier {
     Any,
 }
 
+impl Carrier {
+    /// As the parameter says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tree => "tree",
+            Self::Notes => "notes",
+            Self::Any => "any",
+        }
+    }
+}
+
 impl std::str::FromStr for Carrier {
     type Err = GateError;
 

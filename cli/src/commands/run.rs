@@ -120,6 +120,8 @@ fn speak(
         depth,
         run: RunIdentity { namespace: String::new(), pipeline_run: String::new(), uid: run.to_owned() },
         build_parameters: std::collections::BTreeMap::new(),
+        definition: None,
+        cluster_rules: None,
     };
     let statement = gate::statement(approval, &word).or_internal("Internal")?;
     let signed = signing::open_key(key)?.sign_statement(&statement).or_internal("SigningFailed")?;

@@ -111,16 +111,21 @@ pub struct Condition {
     pub observed_generation: Option<i64>,
 }
 
-/// Reads a policy object through core's loader: what `spec` says, and nothing else of the object.
+/// A policy object as the document that core reads: what `spec` says, and nothing else of the object.
+#[must_use]
+pub fn document(object: &DynamicObject) -> String {
+    let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let spec = object.data.get("spec").unwrap_or(&Value::Null);
+    json!({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}).to_string()
+}
+
+/// Reads a policy object through core's loader.
 ///
 /// # Errors
 /// Every variant of [`PolicyError`].
 pub fn load(object: &DynamicObject) -> Result<Policy, PolicyError> {
-    let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    let spec = object.data.get("spec").unwrap_or(&Value::Null);
-    let document = json!({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec});
-    Policy::parse(document.to_string().as_bytes())
+    Policy::parse(document(object).as_bytes())
 }
 
 /// Rules between fields that the API server can check at once; core checks these and more whenever the policy is read.

@@ -1,11 +1,13 @@
 //! Judging one attempt: what the run asks for is read from the cluster, fetched and given to the gate. All outside contact is here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assay_adapters::gate::{self, Cache, Credentials, Gate, GateError, Quota, SourceRequest};
 use assay_adapters::http::Http;
 use assay_adapters::keys::SigningKey;
+use assay_core::digest::Digest;
 use assay_core::gate::Word;
 use assay_core::policy::{Policy, PolicyError};
 use assay_core::signature::TrustRoot;
@@ -17,9 +19,10 @@ use kube::core::ApiResource;
 use serde_json::Value;
 
 use super::plan::Outcome;
+use super::recorded::{self, Record, RecordError};
 use super::run::{Run, SettingsFrom};
 use super::{now, pipeline_runs};
-use crate::api::source_gate::{CarrierChoice, PolicyKind, PolicyRef, SourceGateSpec};
+use crate::api::source_gate::{CarrierChoice, PolicyKind, PolicyRef, Recorded, SourceGateSpec};
 use crate::api::{ClusterTrustPolicy, SourceGate, TrustPolicy, trust_policy};
 use crate::roles::{Context, RoleError};
 
@@ -51,6 +54,9 @@ enum EvaluateError {
     /// The gate itself.
     #[error(transparent)]
     Gate(#[from] GateError),
+    /// The recorded gate.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 impl EvaluateError {
@@ -64,6 +70,7 @@ impl EvaluateError {
             Self::Cluster { .. } => "ClusterUnavailable",
             Self::Policy { .. } => "PolicyInvalid",
             Self::Gate(error) => error.reason(),
+            Self::Record(error) => error.reason(),
         }
     }
 
@@ -73,6 +80,7 @@ impl EvaluateError {
             Self::Cluster { source: kube::Error::Api(answer), .. } => answer.code >= 500 || answer.code == 429,
             Self::Cluster { .. } => true,
             Self::Gate(error) => error.is_transient(),
+            Self::Record(error) => error.is_transient(),
         }
     }
 }
@@ -83,6 +91,7 @@ pub(super) struct Evaluator {
     gate: Gate,
     key: SigningKey,
     trust_root: Option<TrustRoot>,
+    cluster_rules: Option<Digest>,
 }
 
 impl Evaluator {
@@ -102,7 +111,8 @@ impl Evaluator {
             Some(path) => Some(TrustRoot::parse(&std::fs::read(path)?)?),
             None => None,
         };
-        Ok(Self { context, gate, key, trust_root })
+        let cluster_rules = settings.cluster_rules.as_deref().map(str::parse).transpose()?;
+        Ok(Self { context, gate, key, trust_root, cluster_rules })
     }
 
     /// Judges an attempt to its end. What may pass is tried again, with growing pauses.
@@ -125,39 +135,27 @@ impl Evaluator {
     }
 
     /// What else has to end when a run was cancelled.
-    pub(super) async fn cancelled(&self, _run: &Run) {}
+    pub(super) async fn cancelled(&self, run: &Run) {
+        if self.context.config.gate.image.is_some() {
+            recorded::cancel(&self.context.client, run).await;
+        }
+    }
 
     async fn judge(&self, run: &Run) -> Result<Outcome, EvaluateError> {
         let settings = self.settings(run).await?;
-        let policy = self.policy(run, &settings).await?;
+        let (policy, policy_text) = self.policy(run, &settings).await?;
         let request = request(run, &settings)?;
         let pipeline_run = self.pipeline_run(run).await?;
+        if policy.spec().definitions.is_some() && pipeline_run.is_none() {
+            let why = "the policy asks for a signed definition, but no PipelineRun owns this run";
+            return Err(EvaluateError::invalid("NotInPipeline", why));
+        }
+        let image = self.image(&settings)?;
         let credentials = self.credentials(run, &settings).await?;
         let now = now();
         let passed = self.gate.source(&request, credentials.as_ref(), &policy, self.trust_root.as_ref(), now).await?;
-        if policy.spec().definitions.is_some() && pipeline_run.is_none() {
-            return Err(EvaluateError::invalid(
-                "NotInPipeline",
-                "the policy asks for a signed definition, but no PipelineRun owns this run",
-            ));
-        }
-        let word = Word {
-            verifier_id: self.context.config.gate.verifier_id.clone(),
-            time: now,
-            depth: passed.source.depth,
-            run: match &pipeline_run {
-                Some(owner) => RunIdentity {
-                    namespace: run.namespace.clone(),
-                    pipeline_run: owner.metadata.name.clone().unwrap_or_default(),
-                    uid: owner.metadata.uid.clone().unwrap_or_default(),
-                },
-                None => RunIdentity { namespace: run.namespace.clone(), pipeline_run: String::new(), uid: run.uid.clone() },
-            },
-            build_parameters: std::collections::BTreeMap::new(),
-        };
-        let spoken = gate::speak(&passed.approval, &word, &self.key)?;
         let facts = passed.approval.facts();
-        let results = [
+        let mut results = vec![
             ("url", facts.url.to_string()),
             ("commit", facts.commit.to_string()),
             ("ref", facts.reference.to_string()),
@@ -166,9 +164,41 @@ impl Evaluator {
             ("source-digest", facts.sbom_digest.to_string()),
             ("definition-ref", String::new()),
             ("policy-digest", policy.digest().to_string()),
-            ("vsa-digest", spoken.envelope_digest.to_string()),
-            ("vsa", String::from_utf8_lossy(&spoken.bundle).into_owned()),
         ];
+        let word = Word {
+            verifier_id: self.context.config.gate.verifier_id.clone(),
+            time: now,
+            depth: passed.source.depth,
+            run: identity(run, pipeline_run.as_ref()),
+            build_parameters: build_parameters(run, &settings, pipeline_run.as_ref(), &results)?,
+            definition: None,
+            cluster_rules: self.cluster_rules,
+        };
+        let earlier = match &image {
+            Some(_) => recorded::earlier(&self.context.client, run).await?,
+            None => None,
+        };
+        let spoken = gate::speak(&passed.approval, &word, &self.key, earlier.as_deref())?;
+        results.push(("vsa-digest", spoken.digest.to_string()));
+        if let Some(image) = &image {
+            let record = Record {
+                image,
+                params: vec![
+                    ("url", request.url.clone()),
+                    ("commit", facts.commit.to_string()),
+                    ("ref", facts.reference.to_string()),
+                    ("carrier", request.carrier.as_str().to_owned()),
+                    ("policy", policy_text),
+                    ("definition-ref", String::new()),
+                    ("vsa", spoken.bundle.clone()),
+                    ("gate-key", self.key.public_key().to_pem()),
+                    ("plain-http", self.context.config.plain_http.join(",")),
+                ],
+                // When the commit was made is in no way the gate's word.
+                results: results.iter().filter(|(name, _)| *name != "commit-time").cloned().collect(),
+            };
+            recorded::record(&self.context.client, run, &record).await?;
+        }
         let message = format!(
             "commit {} on {} of {} is vouched for by {}",
             facts.commit,
@@ -176,8 +206,21 @@ impl Evaluator {
             facts.url,
             passed.approval.signers().join(", ")
         );
+        results.push(("vsa", spoken.bundle));
         let results = results.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Outcome::Passed { results, message })
+    }
+
+    /// Image of the recorded gate, where it is wanted.
+    fn image(&self, settings: &SourceGateSpec) -> Result<Option<String>, EvaluateError> {
+        match (settings.recorded, &self.context.config.gate.image) {
+            (Some(Recorded::Disabled), _) | (None, None) => Ok(None),
+            (Some(Recorded::Enabled) | None, Some(image)) => Ok(Some(image.clone())),
+            (Some(Recorded::Enabled), None) => Err(EvaluateError::invalid(
+                "RecordedGateUnavailable",
+                "the SourceGate asks for a recorded gate, but the controller has no image for it (--gate-image)",
+            )),
+        }
     }
 
     async fn get<K>(&self, api: Api<K>, name: &str, what: &str) -> Result<Option<K>, EvaluateError>
@@ -207,7 +250,7 @@ impl Evaluator {
     }
 
     /// The policy, by the gate's settings or the run's parameter; two that differ are an error.
-    async fn policy(&self, run: &Run, settings: &SourceGateSpec) -> Result<Policy, EvaluateError> {
+    async fn policy(&self, run: &Run, settings: &SourceGateSpec) -> Result<(Policy, String), EvaluateError> {
         let wrong = |why: String| EvaluateError::invalid("InvalidParameter", why);
         let asked = run.param("policy").map_err(wrong)?.map(policy_ref).transpose().map_err(wrong)?;
         let reference = match (&settings.policy_ref, asked) {
@@ -228,7 +271,11 @@ impl Evaluator {
         let object = self.get(api, &reference.name, "policy").await?.ok_or_else(|| {
             EvaluateError::invalid("PolicyMissing", format!("there is no {:?} {:?}", reference.kind, reference.name))
         })?;
-        trust_policy::load(&object).map_err(|source| EvaluateError::Policy { name: reference.name, source })
+        let text = trust_policy::document(&object);
+        match Policy::parse(text.as_bytes()) {
+            Ok(policy) => Ok((policy, text)),
+            Err(source) => Err(EvaluateError::Policy { name: reference.name, source }),
+        }
     }
 
     /// The PipelineRun that owns this run, found by name and believed by UID.
@@ -278,6 +325,33 @@ impl Evaluator {
             _ => Err(wrong("it has neither username and password nor token")),
         }
     }
+}
+
+/// Who the gate speaks to: the PipelineRun, or the CustomRun itself where no PipelineRun owns it.
+fn identity(run: &Run, pipeline_run: Option<&DynamicObject>) -> RunIdentity {
+    match pipeline_run {
+        Some(owner) => RunIdentity {
+            namespace: run.namespace.clone(),
+            pipeline_run: owner.metadata.name.clone().unwrap_or_default(),
+            uid: owner.metadata.uid.clone().unwrap_or_default(),
+        },
+        None => RunIdentity { namespace: run.namespace.clone(), pipeline_run: String::new(), uid: run.uid.clone() },
+    }
+}
+
+/// The closing Task's parameters as Tekton recorded them for this run.
+fn build_parameters(
+    run: &Run,
+    settings: &SourceGateSpec,
+    pipeline_run: Option<&DynamicObject>,
+    results: &[(&'static str, String)],
+) -> Result<BTreeMap<String, Value>, EvaluateError> {
+    let recorded = pipeline_run.and_then(|pipeline_run| pipeline_run.data.pointer("/status/pipelineSpec"));
+    let (Some(recorded), Some(gate)) = (recorded, run.pipeline_task.as_deref()) else { return Ok(BTreeMap::new()) };
+    let results = results.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    assay_core::gate::build_parameters(recorded, gate, settings.closing_task.as_deref(), &results)
+        .map(Option::unwrap_or_default)
+        .map_err(|finding| GateError::Refused { findings: vec![finding] }.into())
 }
 
 /// The run's parameters as a request to the gate.

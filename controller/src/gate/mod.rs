@@ -11,6 +11,7 @@ mod evaluate;
 mod events;
 pub mod plan;
 mod policies;
+mod recorded;
 pub mod run;
 mod settings;
 mod work;
@@ -90,7 +91,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
     let reconciler = Arc::new(Reconciler { context: Arc::clone(&context), evaluator, work, events });
 
     let resource = custom_runs();
-    let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &resource);
+    let api: Api<DynamicObject> = context.watched(&resource);
     let writer = reflector::store::Writer::new(resource.clone());
     let reader = writer.as_reader();
     let stream = watcher(api, watcher::Config::default()).default_backoff().modify(slim).reflect(writer).applied_objects();

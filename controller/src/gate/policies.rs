@@ -2,14 +2,13 @@
 //!
 //! Display alone: whoever judges by a policy loads it again.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assay_core::time::Timestamp;
 use futures::StreamExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube::core::{ApiResource, Resource};
+use kube::core::ApiResource;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 
@@ -22,12 +21,16 @@ const TRIES: u32 = 4;
 
 /// Watches both kinds until shutdown.
 pub(super) async fn run(context: Arc<Context>, shutdown: Shutdown) {
-    futures::join!(watch::<TrustPolicy>(&context, &shutdown), watch::<ClusterTrustPolicy>(&context, &shutdown));
+    let namespaced = ApiResource::erase::<TrustPolicy>(&());
+    let of_cluster = ApiResource::erase::<ClusterTrustPolicy>(&());
+    let all: Api<DynamicObject> = Api::all_with(context.client.clone(), &of_cluster);
+    futures::join!(
+        watch(&context, context.watched(&namespaced), &namespaced, &shutdown),
+        watch(&context, all, &of_cluster, &shutdown)
+    );
 }
 
-async fn watch<K: Resource<DynamicType = ()> + Debug>(context: &Context, shutdown: &Shutdown) {
-    let resource = ApiResource::erase::<K>(&());
-    let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &resource);
+async fn watch(context: &Context, api: Api<DynamicObject>, resource: &ApiResource, shutdown: &Shutdown) {
     let stop = shutdown.clone();
     let mut objects = Box::pin(
         watcher(api, watcher::Config::default())
@@ -37,7 +40,7 @@ async fn watch<K: Resource<DynamicType = ()> + Debug>(context: &Context, shutdow
     );
     while let Some(object) = objects.next().await {
         match object {
-            Ok(object) => write(context, &resource, &object).await,
+            Ok(object) => write(context, resource, &object).await,
             Err(error) => tracing::warn!(kind = resource.kind, %error, "watch"),
         }
     }
