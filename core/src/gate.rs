@@ -1,5 +1,6 @@
 //! The gate: E1 and E2 with git at hand, before anything runs, and the summary (VSA) that carries the verdict onwards.
 
+mod definition;
 mod parameters;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,8 @@ use crate::tree::SourceTree;
 use crate::verify;
 use crate::vsa::{self, Order, RunIdentity, Summary, Verifier};
 
-pub use parameters::{CLOSING_TASK, Results, build_parameters};
+pub use definition::{DefinitionRefusal, DefinitionRequest, judge_definition};
+pub use parameters::{Results, build_parameters};
 
 /// What a gate was asked to let through, as it fetched it itself.
 #[derive(Debug, Clone, Copy)]

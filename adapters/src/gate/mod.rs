@@ -2,6 +2,8 @@
 //!
 //! The controller and the `gate` step image call this same code; neither decides anything itself.
 
+mod definition;
+mod framing;
 mod repository;
 mod source;
 pub mod wire;
@@ -10,18 +12,20 @@ use std::path::PathBuf;
 
 use assay_core::digest::{Digest, GitOid};
 use assay_core::edge::{EdgeState, Finding};
-use assay_core::gate::{self, Approval, Word};
+use assay_core::gate::{self, Approval, DefinitionRefusal, Word};
 use assay_core::policy::Policy;
+use assay_core::reason::Reason;
 use assay_core::signature::{Identity, TrustRoot, verify_attestation};
 use assay_core::statement::StatementError;
+use assay_core::tekton::Mismatch;
 use assay_core::time::Timestamp;
 
 use crate::git::GitError;
-use crate::http::Http;
 use crate::keys::SignError;
 use crate::keys::SigningKey;
-use crate::store::StoreError;
+use crate::store::{Connection, StoreError};
 
+pub use definition::{Published, definition_tag};
 pub use repository::Cache;
 pub use source::{Carrier, Source, SourceRequest};
 pub use wire::{Credentials, Quota, WireError};
@@ -103,6 +107,19 @@ pub enum GateError {
         #[source]
         source: std::io::Error,
     },
+    /// What runs is not the signed Pipeline.
+    #[error("E3 definition: the Pipeline of this run is not the signed one: {source}")]
+    Pipeline {
+        /// The first difference.
+        #[source]
+        source: Mismatch,
+    },
+    /// No definition was published for the Pipeline.
+    #[error("E3 definition: no signed definition at {place}: see `assay pipeline push`")]
+    DefinitionMissing {
+        /// Where it was looked for.
+        place: String,
+    },
     /// The registry that holds definitions.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -160,6 +177,8 @@ impl GateError {
                 .find(|finding| finding.state == EdgeState::Broken)
                 .or_else(|| findings.iter().find(|finding| finding.state == EdgeState::Unknown))
                 .map_or("Refused", |finding| finding.reason.as_str()),
+            Self::Pipeline { source } => source.reason(),
+            Self::DefinitionMissing { .. } => Reason::DefinitionMissing.as_str(),
             Self::NotOnRef { .. } => "CommitNotOnRef",
             Self::NoSbom { .. } => "SourceMissing",
             Self::TooLarge { .. } | Self::Wire(WireError::Quota { .. }) => "QuotaExceeded",
@@ -193,11 +212,20 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|_| GateError::Interrupted)
 }
 
+impl From<DefinitionRefusal> for GateError {
+    fn from(refusal: DefinitionRefusal) -> Self {
+        match refusal {
+            DefinitionRefusal::Edges(findings) => Self::Refused { findings },
+            DefinitionRefusal::Pipeline(source) => Self::Pipeline { source },
+        }
+    }
+}
+
 /// What gates share: clients, the cache, and what a fetch may cost.
 #[derive(Debug)]
 pub struct Gate {
-    /// HTTP clients.
-    pub http: Http,
+    /// HTTP clients, and how registries are spoken to.
+    pub connection: Connection,
     /// Repositories.
     pub cache: Cache,
     /// Bounds of one fetch.
@@ -228,7 +256,7 @@ impl Gate {
     ) -> Result<Passed, GateError> {
         let asked = request.read()?;
         asked.check_place(policy)?;
-        let source = source::fetch(&self.http, credentials, &self.cache, &self.quota, &asked).await?;
+        let source = source::fetch(&self.connection.http, credentials, &self.cache, &self.quota, &asked).await?;
         let request = gate::Request {
             sbom: &source.sbom,
             signatures: &source.signatures,

@@ -29,9 +29,10 @@ pub struct SourceGateSpec {
     /// Where SBOM and signatures are looked for; without it, the run's parameter `carrier` says so, else in both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carrier: Option<CarrierChoice>,
-    /// Repository of a registry (HOST/PATH) where signed definitions are published, under `sha256-CHECKSUM.assay`.
+    /// Repository of a registry (HOST/PATH) where signed definitions are published, under `sha256-CHECKSUM.assay`. With a tag or digest
+    /// it is the one definition that runs of this gate may have: needed where a resolver other than `cluster` brings the Pipeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 512), regex(pattern = r"^[^/@\s]+/[^@\s]+$"))]
+    #[schemars(length(min = 3, max = 512), regex(pattern = r"^[^/@\s]+/\S+$"))]
     pub definitions: Option<String>,
     /// Secret in the run's namespace with credentials for git, of type `kubernetes.io/basic-auth`, annotated
     /// `tekton.dev/git-0: https://HOST`; it is used for that host alone.

@@ -7,10 +7,13 @@ use std::time::Duration;
 use assay_adapters::gate::{self, Cache, Credentials, Gate, GateError, Quota, SourceRequest};
 use assay_adapters::http::Http;
 use assay_adapters::keys::SigningKey;
+use assay_adapters::store::{Connection, Logins, Patience};
 use assay_core::digest::Digest;
-use assay_core::gate::Word;
+use assay_core::gate::{DefinitionRequest, DefinitionWord, Word, judge_definition};
 use assay_core::policy::{Policy, PolicyError};
+use assay_core::reference::Reference;
 use assay_core::signature::TrustRoot;
+use assay_core::time::Timestamp;
 use assay_core::vsa::RunIdentity;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource as _;
@@ -18,6 +21,7 @@ use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
 use serde_json::Value;
 
+use super::definition::{self, DefinitionError};
 use super::plan::Outcome;
 use super::recorded::{self, Record, RecordError};
 use super::run::{Run, SettingsFrom};
@@ -54,6 +58,9 @@ enum EvaluateError {
     /// The gate itself.
     #[error(transparent)]
     Gate(#[from] GateError),
+    /// The definition that the run names.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
     /// The recorded gate.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -70,6 +77,7 @@ impl EvaluateError {
             Self::Cluster { .. } => "ClusterUnavailable",
             Self::Policy { .. } => "PolicyInvalid",
             Self::Gate(error) => error.reason(),
+            Self::Definition(error) => error.reason(),
             Self::Record(error) => error.reason(),
         }
     }
@@ -80,6 +88,7 @@ impl EvaluateError {
             Self::Cluster { source: kube::Error::Api(answer), .. } => answer.code >= 500 || answer.code == 429,
             Self::Cluster { .. } => true,
             Self::Gate(error) => error.is_transient(),
+            Self::Definition(error) => error.is_transient(),
             Self::Record(error) => error.is_transient(),
         }
     }
@@ -104,8 +113,13 @@ impl Evaluator {
             time: Duration::from_secs(settings.fetch_seconds),
             ..Quota::default()
         };
-        let gate =
-            Gate { http: Http::new(&context.config.http())?, cache: Cache::new(&settings.cache, settings.cache_bytes)?, quota };
+        let connection = Connection {
+            http: Http::new(&context.config.http())?,
+            logins: Logins::from_environment(),
+            realms: Vec::new(),
+            patience: Patience::default(),
+        };
+        let gate = Gate { connection, cache: Cache::new(&settings.cache, settings.cache_bytes)?, quota };
         let key = context.signing_key()?;
         let trust_root = match &context.config.trusted_root {
             Some(path) => Some(TrustRoot::parse(&std::fs::read(path)?)?),
@@ -146,13 +160,10 @@ impl Evaluator {
         let (policy, policy_text) = self.policy(run, &settings).await?;
         let request = request(run, &settings)?;
         let pipeline_run = self.pipeline_run(run).await?;
-        if policy.spec().definitions.is_some() && pipeline_run.is_none() {
-            let why = "the policy asks for a signed definition, but no PipelineRun owns this run";
-            return Err(EvaluateError::invalid("NotInPipeline", why));
-        }
+        let now = now();
+        let definition = self.definition(run, &settings, &policy, pipeline_run.as_ref(), now).await?;
         let image = self.image(&settings)?;
         let credentials = self.credentials(run, &settings).await?;
-        let now = now();
         let passed = self.gate.source(&request, credentials.as_ref(), &policy, self.trust_root.as_ref(), now).await?;
         let facts = passed.approval.facts();
         let mut results = vec![
@@ -162,7 +173,7 @@ impl Evaluator {
             ("commit-time", facts.commit_time.seconds().to_string()),
             ("tree-digest", facts.tree_digest.to_string()),
             ("source-digest", facts.sbom_digest.to_string()),
-            ("definition-ref", String::new()),
+            ("definition-ref", definition.as_ref().map(|(reference, _)| reference.clone()).unwrap_or_default()),
             ("policy-digest", policy.digest().to_string()),
         ];
         let word = Word {
@@ -171,7 +182,7 @@ impl Evaluator {
             depth: passed.source.depth,
             run: identity(run, pipeline_run.as_ref()),
             build_parameters: build_parameters(run, &settings, pipeline_run.as_ref(), &results)?,
-            definition: None,
+            definition: definition.as_ref().map(|(_, word)| word.clone()),
             cluster_rules: self.cluster_rules,
         };
         let earlier = match &image {
@@ -189,7 +200,7 @@ impl Evaluator {
                     ("ref", facts.reference.to_string()),
                     ("carrier", request.carrier.as_str().to_owned()),
                     ("policy", policy_text),
-                    ("definition-ref", String::new()),
+                    ("definition-ref", definition.as_ref().map(|(reference, _)| reference.clone()).unwrap_or_default()),
                     ("vsa", spoken.bundle.clone()),
                     ("gate-key", self.key.public_key().to_pem()),
                     ("plain-http", self.context.config.plain_http.join(",")),
@@ -209,6 +220,40 @@ impl Evaluator {
         results.push(("vsa", spoken.bundle));
         let results = results.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Outcome::Passed { results, message })
+    }
+
+    /// The signed definition of this very run, where the policy asks for one: its reference and what the gate says of it.
+    async fn definition(
+        &self,
+        run: &Run,
+        settings: &SourceGateSpec,
+        policy: &Policy,
+        pipeline_run: Option<&DynamicObject>,
+        now: Timestamp,
+    ) -> Result<Option<(String, DefinitionWord)>, EvaluateError> {
+        if policy.spec().definitions.is_none() {
+            return Ok(None);
+        }
+        let (Some(pipeline_run), Some(gate)) = (pipeline_run, run.pipeline_task.as_deref()) else {
+            let why = "the policy asks for a signed definition, but no PipelineRun owns this run";
+            return Err(EvaluateError::invalid("NotInPipeline", why));
+        };
+        let recorded = definition::recorded(pipeline_run)?;
+        let place = settings.definitions.as_ref().or(self.context.config.gate.definitions.as_ref());
+        let place = place.ok_or_else(|| {
+            let why = "neither the SourceGate (`definitions`) nor the controller (--gate-definitions) says where signed definitions are";
+            EvaluateError::invalid("DefinitionsNotConfigured", why)
+        })?;
+        let checksum = match definition::checksum(&self.context.client, pipeline_run).await {
+            Ok(checksum) => Some(checksum),
+            // The place itself says which definition it must be; what ran is compared with it all the same.
+            Err(DefinitionError::Resolver { .. }) if names_one(place) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let published = self.gate.definition(place, checksum).await?;
+        let request = DefinitionRequest { evidence: &published.evidence, pipeline: checksum, recorded, gate };
+        let word = judge_definition(&request, policy, self.trust_root.as_ref(), now).map_err(GateError::from)?;
+        Ok(Some((published.reference, word)))
     }
 
     /// Image of the recorded gate, where it is wanted.
@@ -327,6 +372,11 @@ impl Evaluator {
     }
 }
 
+/// Whether a place of definitions has a tag or a digest.
+fn names_one(place: &str) -> bool {
+    place.parse::<Reference>().is_ok_and(|reference| reference.tag.is_some() || reference.digest.is_some())
+}
+
 /// Who the gate speaks to: the PipelineRun, or the CustomRun itself where no PipelineRun owns it.
 fn identity(run: &Run, pipeline_run: Option<&DynamicObject>) -> RunIdentity {
     match pipeline_run {
@@ -350,7 +400,6 @@ fn build_parameters(
     let (Some(recorded), Some(gate)) = (recorded, run.pipeline_task.as_deref()) else { return Ok(BTreeMap::new()) };
     let results = results.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     assay_core::gate::build_parameters(recorded, gate, settings.closing_task.as_deref(), &results)
-        .map(Option::unwrap_or_default)
         .map_err(|finding| GateError::Refused { findings: vec![finding] }.into())
 }
 

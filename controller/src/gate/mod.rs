@@ -7,6 +7,7 @@
 //! All state is in the CustomRuns. A controller that is killed at any stage begins an attempt's work again, and only one status can
 //! end an attempt, since each write names the version of the object that was read.
 
+mod definition;
 mod evaluate;
 mod events;
 pub mod plan;

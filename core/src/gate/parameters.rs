@@ -9,14 +9,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::edge::{Edge, Finding};
+use crate::provenance::tekton::is_fact;
 use crate::reason::Reason;
+use crate::verify::CLOSING_TASK;
 
-/// Name of the closing Task in the catalog.
-pub const CLOSING_TASK: &str = "assay-image";
-
-/// Parameters of the closing Task that are facts of their own, and the gate's result that each must be; `image` is no result, but a
-/// fact that the provenance's subject proves.
-const FACTS: [(&str, &str); 11] = [
+/// Facts of the closing Task, and the gate's result that each must be. `image` is none of the gate's.
+const FACTS: [(&str, &str); 10] = [
     ("url", "url"),
     ("commit", "commit"),
     ("ref", "ref"),
@@ -27,60 +25,72 @@ const FACTS: [(&str, &str); 11] = [
     ("definition-ref", "definition-ref"),
     ("CHAINS-GIT_URL", "url"),
     ("CHAINS-GIT_COMMIT", "commit"),
-    ("image", ""),
 ];
 
 /// What the gate will say, by result name; the verdict itself and its digest are not known yet.
 pub type Results = BTreeMap<String, String>;
 
-/// The closing Task's parameters that are not facts of their own, with the gate's results filled in.
+/// The parameters of a run's Tasks that are not facts of their own, with the gate's results filled in: those of the closing Task under
+/// their names, those of other PipelineTasks under `TASK/NAME`.
 ///
 /// `recorded` is the run's Pipeline as Tekton recorded it, `gate` the name of the gate's PipelineTask, `closing` that of the closing
-/// one; without it, the one PipelineTask that refers to a Task named [`CLOSING_TASK`]. `None` if there is none.
+/// one; without it, the one PipelineTask that refers to a Task named [`CLOSING_TASK`], if there is one.
 ///
 /// # Errors
-/// A finding about E6: a fact that does not come from the gate, or several closing Tasks.
+/// A finding about E6: a fact that does not come from the gate, a result that the gate does not have, or several closing Tasks.
 pub fn build_parameters(
     recorded: &Value,
     gate: &str,
     closing: Option<&str>,
     results: &Results,
-) -> Result<Option<BTreeMap<String, Value>>, Finding> {
+) -> Result<BTreeMap<String, Value>, Finding> {
     let refused = |expected: String, found: String| Finding::refused(Edge::E6, Reason::ParameterMismatch, expected, found);
-    let tasks = || recorded.get("tasks").and_then(Value::as_array).into_iter().flatten();
-    let mut found = tasks().filter(|task| match closing {
-        Some(name) => task.get("name").and_then(Value::as_str) == Some(name),
+    let named = |task: &Value| task.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let tasks: Vec<&Value> = ["tasks", "finally"]
+        .into_iter()
+        .flat_map(|list| recorded.get(list).and_then(Value::as_array).into_iter().flatten())
+        .filter(|task| named(task) != gate)
+        .collect();
+    let is_closing = |task: &Value| match closing {
+        Some(name) => named(task) == name,
         None => refers_to_closing(task),
-    });
-    let task = match (found.next(), found.next()) {
-        (Some(task), None) => task,
-        (None, _) if closing.is_none() => return Ok(None),
-        (first, _) => {
-            let what = closing.unwrap_or(CLOSING_TASK);
-            let number = if first.is_some() { "several" } else { "none" };
-            return Err(refused(format!("one PipelineTask that is or runs {what:?}"), number.to_owned()));
-        }
     };
+    let found = tasks.iter().filter(|task| is_closing(task)).count();
+    if found > 1 || (found == 0 && closing.is_some()) {
+        let what = closing.unwrap_or(CLOSING_TASK);
+        return Err(refused(format!("one PipelineTask that is or runs {what:?}"), found.to_string()));
+    }
     let mut approved = BTreeMap::new();
-    for param in task.get("params").and_then(Value::as_array).into_iter().flatten() {
-        let name = param.get("name").and_then(Value::as_str).unwrap_or_default();
-        let value = param.get("value").cloned().unwrap_or(Value::Null);
-        if let Some((_, result)) = FACTS.iter().find(|(fact, _)| *fact == name) {
-            if !result.is_empty() {
-                let reference = format!("$(tasks.{gate}.results.{result})");
-                let is_it = value == reference.as_str() || results.get(*result).is_some_and(|said| value == said.as_str());
-                if !is_it {
-                    return Err(refused(format!("parameter {name:?} of the closing Task is {reference}"), value.to_string()));
+    for task in tasks {
+        let closes = is_closing(task);
+        let name_of = named(task);
+        for param in task.get("params").and_then(Value::as_array).into_iter().flatten() {
+            let name = param.get("name").and_then(Value::as_str).unwrap_or_default();
+            let value = param.get("value").cloned().unwrap_or(Value::Null);
+            let place = if closes { name.to_owned() } else { format!("{name_of}/{name}") };
+            if is_fact(name) {
+                // Replay compares them with what ran; the closing Task's are looked at early, since no build could pass.
+                match FACTS.iter().find(|(fact, _)| closes && *fact == name) {
+                    Some((_, result)) if !is_the_gates(&value, gate, result, results) => {
+                        let expected = format!("parameter {place:?} is $(tasks.{gate}.results.{result})");
+                        return Err(refused(expected, value.to_string()));
+                    }
+                    _ => continue,
                 }
             }
-            continue;
+            let filled = fill(&value, gate, results).map_err(|result| {
+                refused(format!("parameter {place:?} uses results that the gate has"), format!("{result:?}"))
+            })?;
+            approved.insert(place, filled);
         }
-        let filled = fill(&value, gate, results).map_err(|result| {
-            refused(format!("parameter {name:?} of the closing Task uses results that the gate has"), format!("{result:?}"))
-        })?;
-        approved.insert(name.to_owned(), filled);
     }
-    Ok(Some(approved))
+    Ok(approved)
+}
+
+/// Whether a value is the gate's result, by reference or as it is.
+fn is_the_gates(value: &Value, gate: &str, result: &str, results: &Results) -> bool {
+    let reference = format!("$(tasks.{gate}.results.{result})");
+    *value == reference.as_str() || results.get(result).is_some_and(|said| *value == said.as_str())
 }
 
 /// Whether a PipelineTask refers to a Task of the closing one's name, in the cluster or through a resolver that takes a name.
@@ -147,7 +157,7 @@ mod tests {
     fn recorded(params: Value) -> Value {
         json!({"tasks": [
             {"name": "gate", "taskRef": {"apiVersion": "assay.dev/v1alpha1", "kind": "SourceGate", "name": "assay-image"}},
-            {"name": "build", "taskRef": {"name": "build"}},
+            {"name": "build", "taskRef": {"name": "build"}, "params": [{"name": "commit", "value": "x"}, {"name": "command", "value": ["make", "$(tasks.gate.results.ref)"]}]},
             {"name": "image", "taskRef": {"resolver": "cluster", "params": [{"name": "kind", "value": "task"}, {"name": "name", "value": "assay-image"}]}, "params": params},
         ]})
     }
@@ -163,10 +173,11 @@ mod tests {
             {"name": "tag", "value": "v-$(tasks.gate.results.commit)-$(tasks.gate.results.ref)"},
             {"name": "artifacts", "value": ["app=$(tasks.build.results.OUTPUT_IMAGE_DIGEST)"]},
         ]);
-        let approved = build_parameters(&recorded(params), "gate", None, &results()).unwrap().unwrap();
+        let approved = build_parameters(&recorded(params), "gate", None, &results()).unwrap();
         assert_eq!(
             serde_json::to_value(approved).unwrap(),
             json!({
+                "build/command": ["make", "refs/heads/main"],
                 "recipe": "assay.toml",
                 "tag": "v-abc-refs/heads/main",
                 "artifacts": ["app=$(tasks.build.results.OUTPUT_IMAGE_DIGEST)"],
@@ -210,9 +221,9 @@ mod tests {
     #[test]
     fn there_is_one_closing_task_or_none() {
         let none = json!({"tasks": [{"name": "image", "taskRef": {"name": "other"}}]});
-        assert_eq!(build_parameters(&none, "gate", None, &results()).unwrap(), None);
+        assert_eq!(build_parameters(&none, "gate", None, &results()).unwrap(), BTreeMap::new());
         assert!(build_parameters(&none, "gate", Some("closing"), &results()).is_err());
-        assert_eq!(build_parameters(&none, "gate", Some("image"), &results()).unwrap(), Some(BTreeMap::new()));
+        assert_eq!(build_parameters(&none, "gate", Some("image"), &results()).unwrap(), BTreeMap::new());
         let two = json!({"tasks": [{"name": "a", "taskRef": {"name": "assay-image"}}, {"name": "b", "taskRef": {"name": "assay-image"}}]});
         assert!(build_parameters(&two, "gate", None, &results()).is_err());
     }

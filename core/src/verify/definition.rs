@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use super::revocation::Standing;
 use super::{Chain, signers};
 use crate::definition::{DefinitionError, DefinitionSbom, Row, TektonDocument};
 use crate::digest::Digest;
 use crate::edge::{Edge, Finding};
 use crate::evidence::DefinitionEvidence;
 use crate::limits;
+use crate::policy::types::Authority;
 use crate::provenance::Refusal;
 use crate::provenance::tekton::TaskRun;
 use crate::reason::Reason;
+use crate::signature::TrustRoot;
 use crate::time::Timestamp;
 
 /// What is known of the definition, for the other edges.
@@ -113,6 +116,34 @@ pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Definition {
     let (e4, documents) = list_equals(definition, &sbom);
     let (e5, task_params) = ran(chain, &sbom, &documents);
     Definition { findings: vec![e3, e4, e5], task_params, digest: Some(digest), listed: Some((sbom, documents)), required: true }
+}
+
+/// E3 and E4 before a run: is the SBOM signed, and does it list what is there?
+pub(super) fn published(
+    evidence: &DefinitionEvidence,
+    authority: &Authority,
+    trust_root: Option<&TrustRoot>,
+    at: Timestamp,
+) -> (Vec<Finding>, Option<DefinitionSbom>) {
+    let standing = Standing::default();
+    let signed = signers::of_document(&evidence.sbom, &evidence.signatures, &authority.identities, trust_root, &standing, at);
+    let expected = format!("{} distinct publishers of {}", authority.threshold, names(&authority.identities));
+    let e3 = if signed.names.len() < usize::from(authority.threshold) {
+        Finding::refused(Edge::E3, Reason::DefinitionNotSigned, expected, signed.describe())
+    } else {
+        Finding::ok(Edge::E3, expected, signed.describe())
+    };
+    match DefinitionSbom::parse(&evidence.sbom) {
+        Ok(sbom) => (vec![e3, list_equals(evidence, &sbom).0], Some(sbom)),
+        Err(error) => {
+            let reason = match error {
+                DefinitionError::NotPinned { .. } => Reason::DefinitionNotPinned,
+                _ => Reason::DefinitionInvalid,
+            };
+            let expected = "a definition SBOM with images by digest";
+            (vec![e3, Finding::refused(Edge::E4, reason, expected, error.to_string())], None)
+        }
+    }
 }
 
 fn names(identities: &[crate::policy::types::Identity]) -> String {

@@ -27,9 +27,10 @@ mod word;
 
 use std::collections::BTreeSet;
 
+use crate::definition::DefinitionSbom;
 use crate::digest::{Digest, GitOid};
 use crate::edge::{Edge, Finding};
-use crate::evidence::{Evidence, SignatureDocument};
+use crate::evidence::{DefinitionEvidence, Evidence, SignatureDocument};
 use crate::git::RepositoryUrl;
 use crate::policy::Policy;
 use crate::policy::types::{Authority, Sources};
@@ -236,6 +237,16 @@ pub(crate) fn authors(
     at: Timestamp,
 ) -> (Finding, Vec<String>) {
     source::judge_authors(sbom, signatures, authors, trust_root, &revocation::Standing::default(), at)
+}
+
+/// E3 and E4 as the gate judges them, before anything was revoked or admitted; the SBOM where it could be read.
+pub(crate) fn published(
+    evidence: &DefinitionEvidence,
+    publishers: &Authority,
+    trust_root: Option<&TrustRoot>,
+    at: Timestamp,
+) -> (Vec<Finding>, Option<DefinitionSbom>) {
+    definition::published(evidence, publishers, trust_root, at)
 }
 
 /// Whether the policy allows sources from this repository and ref.

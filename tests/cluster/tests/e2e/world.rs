@@ -162,6 +162,8 @@ impl<'t> World<'t> {
             depth: Some(1),
             run: RunIdentity { namespace: self.test.namespace().into(), pipeline_run: run.into(), uid: uid.into() },
             build_parameters: serde_json::from_value(build_parameters)?,
+            definition: None,
+            cluster_rules: None,
         };
         let statement: Value = serde_json::from_slice(&gate::statement(&approval, &word)?)?;
         let mut summary: Summary = serde_json::from_value(statement["predicate"].clone())?;
