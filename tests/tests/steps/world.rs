@@ -145,6 +145,8 @@ impl World {
             depth: Some(1),
             run: RunIdentity { namespace: "builds".into(), pipeline_run: "build-1".into(), uid: RUN.into() },
             build_parameters: serde_json::from_value(build_parameters).unwrap(),
+            definition: None,
+            cluster_rules: None,
         };
         let statement: Value = serde_json::from_slice(&gate::statement(&approval, &word).unwrap()).unwrap();
         let mut summary: Summary = serde_json::from_value(statement["predicate"].clone()).unwrap();
