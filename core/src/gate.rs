@@ -21,7 +21,7 @@ use crate::tree::SourceTree;
 use crate::verify;
 use crate::vsa::{self, Order, RunIdentity, Summary, Verifier};
 
-pub use definition::{DefinitionRefusal, DefinitionRequest, judge_definition};
+pub use definition::{DefinitionRefusal, DefinitionRequest, judge_definition, judge_published};
 pub use parameters::{Results, build_parameters};
 
 /// What a gate was asked to let through, as it fetched it itself.

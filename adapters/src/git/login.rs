@@ -38,6 +38,16 @@ impl Logins {
         Self::File(home.map(|home| PathBuf::from(home).join(".git-credentials")).unwrap_or_default())
     }
 
+    /// The login for an address over HTTPS, as the gate's own client takes it; of a file alone, no helper program is asked.
+    #[must_use]
+    pub fn credentials(&self, url: &str) -> Option<crate::gate::Credentials> {
+        let Self::File(path) = self else { return None };
+        let wanted = origin(url)?;
+        let host = crate::http::authority(&url.parse().ok()?);
+        let found = read(path).into_iter().find(|stored| stored.origin == wanted)?;
+        Some(crate::gate::Credentials::basic(&host, &found.username, &found.password))
+    }
+
     /// Answers git's question for a login.
     pub(super) fn answer(path: &std::path::Path, action: Action) -> gix::Result<Option<Outcome>> {
         let Action::Get(context) = action else { return Ok(None) };

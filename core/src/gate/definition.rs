@@ -54,7 +54,33 @@ pub fn judge_definition(
     trust_root: Option<&TrustRoot>,
     now: Timestamp,
 ) -> Result<DefinitionWord, DefinitionRefusal> {
-    let evidence = request.evidence;
+    let (word, documents) = published(request.evidence, policy, trust_root, now)?;
+    let pipeline = the_pipeline(&documents, request.pipeline)?;
+    rules::check(pipeline, &Rules { gate: Some(request.gate), without_gate: false, custom_tasks: &[] })?;
+    rules::check_scripts(pipeline, &documents)?;
+    compare::pipeline(pipeline, request.recorded)?;
+    Ok(word)
+}
+
+/// Judges E3 and E4 alone: what a published definition says for itself, whatever runs.
+///
+/// # Errors
+/// [`DefinitionRefusal`].
+pub fn judge_published(
+    evidence: &DefinitionEvidence,
+    policy: &Policy,
+    trust_root: Option<&TrustRoot>,
+    now: Timestamp,
+) -> Result<DefinitionWord, DefinitionRefusal> {
+    published(evidence, policy, trust_root, now).map(|(word, _)| word)
+}
+
+fn published(
+    evidence: &DefinitionEvidence,
+    policy: &Policy,
+    trust_root: Option<&TrustRoot>,
+    now: Timestamp,
+) -> Result<(DefinitionWord, Vec<Document>), DefinitionRefusal> {
     let Some(authority) = &policy.spec().definitions else {
         let found = format!("policy {:?} has none", policy.name());
         let finding = Finding::refused(Edge::E3, Reason::FactMissing, "a policy with `definitions`", found);
@@ -64,14 +90,10 @@ pub fn judge_definition(
     let holds = findings.iter().all(|finding| finding.state == EdgeState::Ok);
     let Some(sbom) = sbom.filter(|_| holds) else { return Err(DefinitionRefusal::Edges(findings)) };
     let documents = documents(evidence, &sbom)?;
-    let pipeline = the_pipeline(&documents, request.pipeline)?;
-    rules::check(pipeline, &Rules { gate: Some(request.gate), without_gate: false, custom_tasks: &[] })?;
     for document in &documents {
         rules::check_task_document(document)?;
     }
-    rules::check_scripts(pipeline, &documents)?;
-    compare::pipeline(pipeline, request.recorded)?;
-    Ok(DefinitionWord { sbom: Digest::of(&evidence.sbom), rows: sbom.rows.iter().map(descriptor).collect() })
+    Ok((DefinitionWord { sbom: Digest::of(&evidence.sbom), rows: sbom.rows.iter().map(descriptor).collect() }, documents))
 }
 
 /// Reads every document as Tekton does. What a cluster resolver will give has the checksum that its row says.
