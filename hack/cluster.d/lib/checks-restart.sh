@@ -57,7 +57,7 @@ down_leaves_nothing() {
 }
 
 up_after_down() {
-    "$CLUSTER" up --name "$name"
+    "$CLUSTER" up --name "$name" --profile "$ASSAY_CLUSTER_PROFILE"
     kubectl create namespace "$NAMESPACE"
     until_true 30 kubectl get serviceaccount default -n "$NAMESPACE"
     task_run_succeeds

@@ -14,7 +14,8 @@ network_up() {
     fi
     if ! inside ip link show eth0 >/dev/null 2>&1; then
         ip link delete "$host_link" 2>/dev/null || true
-        ip link add "$host_link" type veth peer name eth0 netns "$NETNS"
+        # The same address on the link each time: neighbours remember it for a minute, also when the cluster was made anew.
+        ip link add "$host_link" type veth peer name eth0 address "$(printf '0a:58:%02x:%02x:%02x:%02x' ${NODE_IP//./ })" netns "$NETNS"
         ip link set "$host_link" master "$BRIDGE" up
         inside ip address add "$NODE_IP/24" dev eth0
     fi
