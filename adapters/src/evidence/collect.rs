@@ -253,6 +253,15 @@ async fn definition(store: &Store, manifest: &Manifest, budget: &Budget) -> Resu
     })
 }
 
+/// Finds a signed definition by a digest that a resolver recorded of its Pipeline: the digest of its manifest, and what it holds.
+///
+/// # Errors
+/// As [`definition_at`].
+pub async fn find_definition(store: &Store, pipeline: &Digest) -> Result<(Digest, DefinitionEvidence), StoreError> {
+    let digest = store.resolve_tag(Some(&super::definition_tag(pipeline))).await?;
+    Ok((digest, definition_at(store, &digest).await?))
+}
+
 /// Reads a signed definition that was published by itself, by the digest of its manifest.
 ///
 /// # Errors

@@ -11,10 +11,13 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use collect::{collect, definition_at};
+pub use collect::{collect, definition_at, find_definition};
 pub use copy::{Copied, copy_evidence, copy_image};
 pub use parts::{Parts, publish_parts, read_back};
-pub use publish::{publish_attestation, publish_definition, publish_output, publish_sbom, publish_source};
+pub use publish::{
+    definition_tag, publish_attestation, publish_definition, publish_definition_alone, publish_output, publish_sbom,
+    publish_source,
+};
 pub use tags::{SimpleSignature, simple_signatures};
 
 use assay_core::oci::media_type;

@@ -40,13 +40,43 @@ pub async fn publish_definition(
     definition: &DefinitionEvidence,
     created: Timestamp,
 ) -> Result<Digest, StoreError> {
+    let layers = definition_layers(store, definition).await?;
+    attach(store, media_type::ASSAY_DEFINITION, Some(subject), layers, BTreeMap::new(), created).await
+}
+
+/// Tag under which a signed definition is published, by a digest that a resolver records of its Pipeline.
+#[must_use]
+pub fn definition_tag(digest: &Digest) -> String {
+    format!("sha256-{}.assay", digest.hex())
+}
+
+/// Publishes a signed definition by itself, for gates to find: under one tag for each of these digests of its Pipeline.
+///
+/// # Errors
+/// As [`publish_source`].
+pub async fn publish_definition_alone(
+    store: &Store,
+    definition: &DefinitionEvidence,
+    pipelines: &[Digest],
+) -> Result<Digest, StoreError> {
+    let layers = definition_layers(store, definition).await?;
+    store.push_blob(EMPTY_CONFIG).await?;
+    let (bytes, _) = render(media_type::ASSAY_DEFINITION, None, layers, BTreeMap::new(), Timestamp::EPOCH)?;
+    let mut digest = store.push_manifest(&bytes, None).await?;
+    for pipeline in pipelines {
+        digest = store.push_manifest(&bytes, Some(&definition_tag(pipeline))).await?;
+    }
+    Ok(digest)
+}
+
+async fn definition_layers(store: &Store, definition: &DefinitionEvidence) -> Result<Vec<Descriptor>, StoreError> {
     let mut layers = Vec::new();
     for document in &definition.documents {
         layers.push(layer(store, media_type::ASSAY_TEKTON, document).await?);
     }
     layers.push(layer(store, media_type::SPDX_JSON, &definition.sbom).await?);
     layers.extend(signatures(store, &definition.signatures).await?);
-    attach(store, media_type::ASSAY_DEFINITION, Some(subject), layers, BTreeMap::new(), created).await
+    Ok(layers)
 }
 
 /// Stores a build output: one tar file, of this digest and size, as an artifact that stands alone.

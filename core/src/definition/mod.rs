@@ -5,6 +5,8 @@
 //! `CONTAINS` relationship to a file with the SHA-256 of the document's raw bytes. Each image is a package of purpose `CONTAINER` whose
 //! name is its reference by digest.
 
+mod write;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -14,8 +16,13 @@ use crate::limits;
 use crate::reference::Reference;
 use crate::spdx::Document;
 
+pub use write::{Origin, Source, write};
+
 /// Most documents and images of one definition.
 const ROWS: usize = 1_000;
+
+/// How the URIs of the cluster resolver begin.
+pub(crate) const CLUSTER_URI: &str = "/apis/";
 
 /// One row of a definition SBOM: a document as a resolver gives it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,9 +17,6 @@ use crate::tekton::{self, Document, Kind, Mismatch, compare};
 use crate::time::Timestamp;
 use crate::verify;
 
-/// How the cluster resolver's URIs begin, less an object's UID: their digest is Tekton's checksum.
-const IN_CLUSTER: &str = "/apis/tekton.dev/";
-
 /// What a run says it runs, and what was published about it.
 #[derive(Debug, Clone, Copy)]
 pub struct DefinitionRequest<'a> {
@@ -89,29 +86,21 @@ fn published(
     let (findings, sbom) = verify::published(evidence, authority, trust_root, now);
     let holds = findings.iter().all(|finding| finding.state == EdgeState::Ok);
     let Some(sbom) = sbom.filter(|_| holds) else { return Err(DefinitionRefusal::Edges(findings)) };
-    let documents = documents(evidence, &sbom)?;
+    let documents = documents(evidence)?;
     for document in &documents {
         rules::check_task_document(document)?;
     }
     Ok((DefinitionWord { sbom: Digest::of(&evidence.sbom), rows: sbom.rows.iter().map(descriptor).collect() }, documents))
 }
 
-/// Reads every document as Tekton does. What a cluster resolver will give has the checksum that its row says.
-fn documents(evidence: &DefinitionEvidence, sbom: &DefinitionSbom) -> Result<Vec<Document>, DefinitionRefusal> {
+/// Reads every document as Tekton does.
+fn documents(evidence: &DefinitionEvidence) -> Result<Vec<Document>, DefinitionRefusal> {
     let mut documents = Vec::new();
     for bytes in evidence.documents.iter().take(limits::SIGNATURES) {
         let document = Document::parse(bytes).map_err(|error: tekton::TektonError| {
             let expected = "documents that Tekton reads";
             DefinitionRefusal::Edges(vec![Finding::refused(Edge::E4, Reason::DefinitionInvalid, expected, error.to_string())])
         })?;
-        for row in sbom.rows.iter().filter(|row| row.document == document.bytes_digest() && row.uri.starts_with(IN_CLUSTER)) {
-            if row.digest != document.checksum() && row.digest != document.checksum_with_creation_timestamp() {
-                let expected = format!("{}/{} with Tekton's checksum {}", row.kind, row.name, row.digest);
-                let found = document.checksum().to_string();
-                let finding = Finding::refused(Edge::E4, Reason::DefinitionSbomMismatch, expected, found);
-                return Err(DefinitionRefusal::Edges(vec![finding]));
-            }
-        }
         documents.push(document);
     }
     Ok(documents)

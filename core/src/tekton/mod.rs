@@ -11,6 +11,7 @@
 pub mod compare;
 mod defaults;
 mod duration;
+pub mod edit;
 mod encode;
 mod error;
 mod go_json;
@@ -158,6 +159,24 @@ impl Document {
     #[must_use]
     pub fn checksum(&self) -> Digest {
         Digest::of(&self.canonical)
+    }
+
+    /// The checksums, newer and older, that the object has once it is in a namespace. A document that says no namespace may be put into
+    /// any, and the checksum covers it; `None` if it says another one.
+    #[must_use]
+    pub fn checksums_in(&self, namespace: &str) -> Option<[Digest; 2]> {
+        match self.namespace() {
+            own if own == namespace => return Some([self.checksum(), self.checksum_with_creation_timestamp()]),
+            "" => {}
+            _ => return None,
+        }
+        let mut object = self.object.clone();
+        object.object_mut("metadata")?.set("namespace", Value::Text(namespace.to_owned()));
+        let encoded = |form| {
+            let mut bytes = Vec::new();
+            encode::object(&object, form, self.kind.as_str(), &mut bytes).ok().map(|()| Digest::of(&bytes))
+        };
+        Some([encoded(Form::Current)?, encoded(Form::WithCreationTimestamp)?])
     }
 
     /// The bytes that [`Document::checksum`] is over.

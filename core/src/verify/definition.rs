@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::revocation::Standing;
 use super::{Chain, signers};
-use crate::definition::{DefinitionError, DefinitionSbom, Row, TektonDocument};
+use crate::definition::{CLUSTER_URI, DefinitionError, DefinitionSbom, Row, TektonDocument};
 use crate::digest::Digest;
 use crate::edge::{Edge, Finding};
 use crate::evidence::DefinitionEvidence;
@@ -14,6 +14,7 @@ use crate::provenance::Refusal;
 use crate::provenance::tekton::TaskRun;
 use crate::reason::Reason;
 use crate::signature::TrustRoot;
+use crate::tekton;
 use crate::time::Timestamp;
 
 /// What is known of the definition, for the other edges.
@@ -133,17 +134,36 @@ pub(super) fn published(
     } else {
         Finding::ok(Edge::E3, expected, signed.describe())
     };
-    match DefinitionSbom::parse(&evidence.sbom) {
-        Ok(sbom) => (vec![e3, list_equals(evidence, &sbom).0], Some(sbom)),
+    let (e4, sbom) = judge_list(evidence);
+    (vec![e3, e4], sbom)
+}
+
+/// E4 by itself, and the SBOM where it could be read.
+pub(super) fn judge_list(definition: &DefinitionEvidence) -> (Finding, Option<DefinitionSbom>) {
+    match DefinitionSbom::parse(&definition.sbom) {
+        Ok(sbom) => (list_equals(definition, &sbom).0, Some(sbom)),
         Err(error) => {
             let reason = match error {
                 DefinitionError::NotPinned { .. } => Reason::DefinitionNotPinned,
                 _ => Reason::DefinitionInvalid,
             };
             let expected = "a definition SBOM with images by digest";
-            (vec![e3, Finding::refused(Edge::E4, reason, expected, error.to_string())], None)
+            (Finding::refused(Edge::E4, reason, expected, error.to_string()), None)
         }
     }
+}
+
+/// What the cluster resolver records of a document is its Trusted Resources checksum: the SBOM must not say another one.
+fn check_digest(row: &Row, bytes: &[u8]) -> Result<(), (Reason, String)> {
+    let Some(path) = row.uri.strip_prefix(CLUSTER_URI) else { return Ok(()) };
+    let label = format!("{}/{}", row.kind, row.name);
+    let document = tekton::Document::parse(bytes).map_err(|error| (Reason::DefinitionInvalid, format!("{label}: {error}")))?;
+    let namespace = path.split_once("/namespaces/").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default();
+    if document.checksums_in(namespace).is_some_and(|checksums| checksums.contains(&row.digest)) {
+        return Ok(());
+    }
+    let found = format!("{label} is listed with {}, its checksum in {namespace:?} is another", row.digest);
+    Err((Reason::DefinitionSbomMismatch, found))
 }
 
 fn names(identities: &[crate::policy::types::Identity]) -> String {
@@ -170,6 +190,12 @@ fn list_equals(definition: &DefinitionEvidence, sbom: &DefinitionSbom) -> (Findi
             if listed.contains(&(*kind, *name, *digest)) { "is listed, but not there" } else { "is there, but not listed" };
         let found = format!("{kind}/{name} ({digest}) {where_}");
         return (Finding::refused(Edge::E4, Reason::DefinitionSbomMismatch, expected, found), documents);
+    }
+    for row in &sbom.rows {
+        let bytes = definition.documents.iter().find(|bytes| Digest::of(bytes) == row.document);
+        if let Some(Err((reason, found))) = bytes.map(|bytes| check_digest(row, bytes)) {
+            return (Finding::refused(Edge::E4, reason, expected, found), documents);
+        }
     }
     let used: BTreeSet<_> = documents.iter().flat_map(|document| document.images.iter().cloned()).collect();
     if let Some(image) = used.symmetric_difference(&sbom.images).next() {

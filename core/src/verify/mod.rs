@@ -249,6 +249,12 @@ pub(crate) fn published(
     definition::published(evidence, publishers, trust_root, at)
 }
 
+/// E4 by itself: whether a definition's documents and images are those its SBOM lists, whoever signed it.
+#[must_use]
+pub fn definition_list(evidence: &DefinitionEvidence) -> Finding {
+    definition::judge_list(evidence).0
+}
+
 /// Whether the policy allows sources from this repository and ref.
 pub(crate) fn allowed_place(sources: &Sources, url: &RepositoryUrl, reference: &RefName) -> Result<(), Box<Finding>> {
     source::allowed_place(sources, url, reference)

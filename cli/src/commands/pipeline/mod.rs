@@ -1,0 +1,34 @@
+//! `assay pipeline`: sign the definition of a build, and publish it where gates find it.
+
+mod folder;
+mod push;
+mod sbom;
+mod sign;
+mod verify;
+
+use crate::context::Context;
+use crate::exit::Failure;
+
+/// Sign, verify and publish the Pipeline, Tasks and StepActions of a build
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Push(push::Args),
+    Sbom(sbom::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    match &args.command {
+        Command::Push(args) => push::run(args, context),
+        Command::Sbom(args) => sbom::run(args),
+        Command::Sign(args) => sign::run(args, context),
+        Command::Verify(args) => verify::run(args, context),
+    }
+}
