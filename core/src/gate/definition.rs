@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::DefinitionWord;
-use crate::definition::{DefinitionSbom, Row};
+use crate::definition::Row;
 use crate::digest::Digest;
 use crate::edge::{Edge, EdgeState, Finding};
 use crate::evidence::DefinitionEvidence;
