@@ -32,6 +32,8 @@ cluster_test() {
         ASSAY_BIN=$(cargo metadata --no-deps --format-version 1 --manifest-path "$ROOT/Cargo.toml" | jq -r .target_directory)/debug/assay
         export ASSAY_BIN
     fi
+    # Suites use our own kinds; a controller of theirs watches their namespace.
+    "${ASSAY_CLUSTER_KUBECTL:-kubectl}" apply --server-side --force-conflicts -f "$ROOT/controller/deploy/crds" >/dev/null
     reports=$(mktemp -d)
     ASSAY_CLUSTER_REPORT=$reports suites run --profile "$profile" "$@" || status=$?
     time_spent "$reports" $((SECONDS - began))

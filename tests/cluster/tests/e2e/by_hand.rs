@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use assay_adapters::evidence::collect;
 use assay_adapters::store::Access;
-use assay_cluster_tests::{Needs, annotation, run_within};
+use assay_cluster_tests::{Handle, Needs, annotation, run_within};
 use assay_core::edge::{Edge, EdgeState};
 use assay_core::evidence::Attestation;
 use assay_core::policy::Policy;
@@ -19,8 +19,8 @@ use std::time::Duration;
 use crate::image_of;
 use crate::world::{World, now, store};
 
-/// Makes a closing TaskRun like `honest` but for `change`, and gives back what Chains signed about it.
-async fn signed_by_chains(world: &World<'_>, honest: &DynamicObject, name: &str, change: &Value) -> Result<Vec<u8>> {
+/// Makes a closing TaskRun like `honest` but for `change`.
+async fn by_hand(world: &World<'_>, honest: &DynamicObject, name: &str, change: &Value) -> Result<Handle> {
     let mut spec = honest.data["spec"].clone();
     for (key, value) in change.as_object().into_iter().flatten() {
         spec[key] = value.clone();
@@ -30,7 +30,12 @@ async fn signed_by_chains(world: &World<'_>, honest: &DynamicObject, name: &str,
         honest.metadata.labels.iter().flatten().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let run =
         json!({"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": name, "labels": labels}, "spec": spec});
-    let run = world.test.create_value(run).await?;
+    world.test.create_value(run).await
+}
+
+/// What Chains signs about such a run.
+async fn signed_by_chains(world: &World<'_>, honest: &DynamicObject, name: &str, change: &Value) -> Result<Vec<u8>> {
+    let run = by_hand(world, honest, name, change).await?;
     world.test.succeeded(&run).await?;
     let signed = world.test.signed(&run).await?;
     let uid = signed.metadata.uid.clone().context("an object has a UID")?;
@@ -56,7 +61,7 @@ async fn replay_with(world: &World<'_>, image: &str, envelope: Vec<u8>) -> Resul
 fn threat_runs_of_the_trusted_task_made_by_hand_are_signed_by_chains_and_refused_at_replay() {
     run_within(Duration::from_secs(420), Needs::Pods, async |test| {
         let world = World::new(test).await?;
-        let image = image_of(&test.succeeded(&world.start("build-1").await?).await?);
+        let image = image_of(&world.built(&world.start("build-1").await?).await?);
         let honest = test.signed(&test.handle("tekton.dev/v1", "TaskRun", "build-1-image").await?).await?;
         test.signed(&test.handle("tekton.dev/v1", "TaskRun", "build-1-build").await?).await?;
         let mut params = honest.data["spec"]["params"].clone();
@@ -79,6 +84,17 @@ fn threat_runs_of_the_trusted_task_made_by_hand_are_signed_by_chains_and_refused
             assert_eq!((finding.state, finding.reason), (EdgeState::Broken, reason), "{name}: {finding:?}");
             assert!(verdict.verified().is_none(), "{name}");
         }
+        // The steps themselves stop where a parameter is not what the gate's word says, before anything is pushed.
+        let other =
+            honest.data["spec"]["params"].as_array().context("a list")?.iter().map(|param| match param["name"].as_str() {
+                Some("commit") => json!({"name": "commit", "value": "1".repeat(40)}),
+                _ => param.clone(),
+            });
+        let other = json!({"params": other.collect::<Vec<_>>()});
+        let stopped = by_hand(&world, &honest, "another-commit", &other).await?;
+        test.failed(&stopped).await?;
+        let log = test.logs_of_task_run(&stopped.get().await?).await?;
+        assert!(log.contains("GateMismatch"), "{log}");
         // The honest one stays what it is, with all of these beside it in the registry.
         let (success, verdict) = world.replay(&image, &world.policy()).await?;
         assert!(success, "{verdict:#}");

@@ -2,26 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use assay_adapters::checkout::Checkout;
-use assay_adapters::git::Repository as GitRepository;
+use assay_adapters::gate::definition_tag;
 use assay_adapters::http::{Http, HttpConfig};
 use assay_adapters::keys::generate::{Generated, generate};
 use assay_adapters::keys::{Password, SigningKey};
 use assay_adapters::store::{Access, Connection, Logins, Patience, Store};
-use assay_cluster_tests::{Handle, Repository, Test};
-use assay_core::digest::{Digest, GitOid};
+use assay_cluster_tests::{Handle, Repository, Test, condition};
+use assay_controller::config::Config;
+use assay_controller::gate;
+use assay_controller::roles::{self, Context, ShutdownTrigger};
+use assay_core::digest::Digest;
 use assay_core::evidence::DefinitionEvidence;
-use assay_core::gate::{self, Word};
 use assay_core::oci::artifact::EMPTY_CONFIG;
 use assay_core::oci::{Artifact, Descriptor, media_type};
 use assay_core::policy::Policy;
-use assay_core::statement::ResourceDescriptor;
+use assay_core::tekton;
 use assay_core::time::Timestamp;
-use assay_core::vsa::{self, RunIdentity, Summary};
 use assay_tests::program;
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -53,18 +55,29 @@ pub(crate) struct World<'t> {
     image: String,
     author: Generated,
     publisher: SigningKey,
-    gate: SigningKey,
+    gate: Generated,
     entries: Vec<Entry>,
-    definition: DefinitionEvidence,
-    definition_ref: String,
-    commit: GitOid,
+    _controller: Controller,
+}
+
+/// The controller's gate, for this test's namespace alone, in this process; it is told to stop with the test.
+struct Controller {
+    stop: ShutdownTrigger,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.stop.request();
+        self.task.abort();
+    }
 }
 
 impl<'t> World<'t> {
     /// Everything up to the moment where a run can be started.
     pub(crate) async fn new(test: &'t Test) -> Result<World<'t>> {
         let key = || generate(&Password::new(PASSWORD)).unwrap();
-        let (author, publisher, gate) = (key(), key().key, key().key);
+        let (author, publisher, gate) = (key(), key().key, key());
         let place = format!("{}/{}", test.env().registry()?, test.namespace());
         let builder = format!("{place}/assay/builder");
         let builder = format!("{builder}@{}", test.push_busybox(&builder).await?);
@@ -81,40 +94,36 @@ impl<'t> World<'t> {
         let repository = test.repository("app").await?;
         let definition = definition::signed(&entries, namespace, &publisher)?;
         let definitions = format!("{place}/definitions");
-        let published = publish(&definitions, &definition).await?;
-        let definition_ref = format!("{definitions}@{published}");
+        let pipeline = tekton::checksum(entries.last().context("the Pipeline")?.text.as_bytes())?;
+        publish(&definitions, &definition_tag(&pipeline), &definition).await?;
         let image = format!("{place}/app");
-        let commit = commit_signed(test, &repository, &author).await?;
-        Ok(Self { test, repository, image, author, publisher, gate, entries, definition, definition_ref, commit })
+        commit_signed(test, &repository, &author).await?;
+        let controller = start_gate(test, &gate).await?;
+        let world = Self { test, repository, image, author, publisher, gate, entries, _controller: controller };
+        test.create(&world.policy_text(None)).await?;
+        let settings = json!({"policyRef": {"kind": "TrustPolicy", "name": "app"}, "definitions": definitions});
+        let object =
+            json!({"apiVersion": "assay.dev/v1alpha1", "kind": "SourceGate", "metadata": {"name": "default"}, "spec": settings});
+        test.create_value(object).await?;
+        Ok(world)
     }
 
-    pub(crate) fn repository(&self) -> &Repository {
-        &self.repository
-    }
-
-    /// Starts a run of the Pipeline; the gate's part is played as soon as Tekton asks for it.
+    /// Starts a run of the Pipeline, which the controller's gate will judge.
     pub(crate) async fn start(&self, name: &str) -> Result<Handle> {
-        self.start_with(name, &[]).await
-    }
-
-    /// The same, with some of the gate's results replaced by somebody who can write them.
-    pub(crate) async fn start_with(&self, name: &str, replaced: &[(&str, &str)]) -> Result<Handle> {
         let namespace = self.test.namespace();
         let plain = format!("{},{}", self.test.env().registry()?, self.test.env().git_url()?.trim_start_matches("http://"));
-        let gate_key = self.gate.public_key().to_pem();
         let params = [
             ("url", self.repository.url.as_str()),
             ("revision", "main"),
             ("image", &self.image),
             ("tag", "v1"),
-            ("gate-key", &gate_key),
+            ("gate-key", &self.gate.public_pem),
             ("plain-http", &plain),
         ];
         let params: Vec<Value> = params.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         let resolved = [("kind", "pipeline"), ("name", "assay-build"), ("namespace", namespace)];
         let resolved: Vec<Value> = resolved.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-        let run = self
-            .test
+        self.test
             .create_value(json!({
                 "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": name},
                 "spec": {
@@ -123,66 +132,17 @@ impl<'t> World<'t> {
                     "taskRunTemplate": {"serviceAccountName": "build"},
                 },
             }))
-            .await?;
-        let gate = self.test.handle("tekton.dev/v1beta1", "CustomRun", &format!("{name}-gate")).await?;
-        self.test.exists(&gate).await?;
-        let uid = run.get().await?.metadata.uid.context("a created object has a UID")?;
-        let results = self.speak(name, &uid, &plain).await?;
-        let replaced: BTreeMap<_, _> = replaced.iter().copied().collect();
-        let results: Vec<(&str, &str)> =
-            results.iter().map(|(name, value)| (*name, *replaced.get(name).unwrap_or(&value.as_str()))).collect();
-        self.test.end_custom_run(&gate, true, &results).await?;
-        Ok(run)
+            .await
     }
 
-    /// What the gate says about the commit to this run.
-    async fn speak(&self, run: &str, uid: &str, plain: &str) -> Result<Vec<(&'static str, String)>> {
-        let commit = self.commit;
-        let checkout = Checkout::read(&GitRepository::open(&self.repository.folder)?, commit, None)?;
-        let (url, reference) = (self.repository.url.parse()?, REF.parse()?);
-        let request = gate::Request {
-            sbom: &checkout.source.sbom,
-            signatures: &checkout.source.signatures,
-            tree: &checkout.tree,
-            commits: &checkout.commits,
-            url: &url,
-            reference: &reference,
-        };
-        let policy = Policy::parse(self.policy_text(None).as_bytes())?;
-        let approval = gate::judge(&request, &policy, None, now()?).map_err(|findings| anyhow::anyhow!("{findings:#?}"))?;
-        let gate_key = self.gate.public_key().to_pem();
-        let build_parameters = json!({
-            "recipe": "assay.toml", "tag": "v1", "gate-key": gate_key, "plain-http": plain,
-            "artifacts": ["output=$(tasks.build.results.OUTPUT_IMAGE_DIGEST)"],
-            "build/outputs": ["build/=/"], "build/gate-key": gate_key, "build/plain-http": plain,
-        });
-        let word = Word {
-            verifier_id: VERIFIER.into(),
-            time: now()?,
-            depth: Some(1),
-            run: RunIdentity { namespace: self.test.namespace().into(), pipeline_run: run.into(), uid: uid.into() },
-            build_parameters: serde_json::from_value(build_parameters)?,
-            definition: None,
-            cluster_rules: None,
-        };
-        let statement: Value = serde_json::from_slice(&gate::statement(&approval, &word)?)?;
-        let mut summary: Summary = serde_json::from_value(statement["predicate"].clone())?;
-        let subject: ResourceDescriptor = serde_json::from_value(statement["subject"][0].clone())?;
-        summary.verified_levels.extend(["ASSAY_E3".to_owned(), "ASSAY_E4".to_owned()]);
-        summary.input_attestations.push(ResourceDescriptor::new("definition", "", Digest::of(&self.definition.sbom)));
-        let signed = self.gate.sign_statement(&vsa::render(&[subject], &summary)?)?;
-        Ok(vec![
-            // As the gate writes it, without `.git`.
-            ("url", approval.facts().url.to_string()),
-            ("commit", commit.to_string()),
-            ("ref", REF.to_owned()),
-            ("tree-digest", checkout.tree.digest().to_string()),
-            ("source-digest", Digest::of(&checkout.source.sbom).to_string()),
-            ("definition-ref", self.definition_ref.clone()),
-            ("policy-digest", policy.digest().to_string()),
-            ("vsa-digest", signed.envelope_digest.to_string()),
-            ("vsa", String::from_utf8(signed.bundle)?),
-        ])
+    /// Waits for a run to succeed; where the gate refused, its word says why.
+    pub(crate) async fn built(&self, run: &Handle) -> Result<DynamicObject> {
+        let ended = self.test.succeeded(run).await;
+        if ended.is_err() {
+            let gate = self.test.handle("tekton.dev/v1beta1", "CustomRun", &format!("{}-gate", run.name())).await?.get().await?;
+            return ended.with_context(|| format!("the gate: {:?}", condition(&gate, "Succeeded")));
+        }
+        ended
     }
 
     /// The policy that images are judged by.
@@ -210,7 +170,7 @@ impl<'t> World<'t> {
                 "authors": {"threshold": 1, "identities": [identity("alice", &self.author.public_pem)]},
                 "definitions": {"threshold": 1, "identities": [identity("publisher", &self.publisher.public_key().to_pem())]},
                 "gates": {
-                    "verifierId": VERIFIER, "identities": [identity("gate", &self.gate.public_key().to_pem())],
+                    "verifierId": VERIFIER, "identities": [identity("gate", &self.gate.public_pem)],
                     "policyDigests": [accepted.unwrap_or(&placeholder)], "maxAgeSeconds": 3600,
                 },
                 "builders": [{
@@ -260,7 +220,7 @@ impl<'t> World<'t> {
 }
 
 /// `assay sbom` and `assay sign` by the author, then a commit.
-async fn commit_signed(test: &Test, repository: &Repository, author: &Generated) -> Result<GitOid> {
+async fn commit_signed(test: &Test, repository: &Repository, author: &Generated) -> Result<()> {
     let (folder, key) = (&repository.folder, test.folder().join("author.key"));
     std::fs::create_dir_all(folder.join("src"))?;
     std::fs::write(folder.join("assay.toml"), RECIPE)?;
@@ -274,7 +234,36 @@ async fn commit_signed(test: &Test, repository: &Repository, author: &Generated)
         command.current_dir(folder).env("ASSAY_PASSWORD", PASSWORD).args(arguments);
         test.output(PROGRAM, &mut command).await?;
     }
-    Ok(test.commit(repository, &[], "vouched for").await?.parse()?)
+    test.commit(repository, &[], "vouched for").await?;
+    Ok(())
+}
+
+/// Starts the controller's gate with this key.
+async fn start_gate(test: &Test, key: &Generated) -> Result<Controller> {
+    let folder = test.folder().join("signing");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("cosign.key"), &key.private_pem)?;
+    std::fs::write(folder.join("cosign.password"), PASSWORD)?;
+    let git = test.env().git_url()?.trim_start_matches("http://");
+    let config = Config::parse_from(vec![
+        "assay-controller".to_owned(),
+        "--no-lease".to_owned(),
+        format!("--namespace={}", test.namespace()),
+        format!("--watch-namespace={}", test.namespace()),
+        format!("--identity={}", test.namespace()),
+        format!("--plain-http={git},{}", test.env().registry()?),
+        format!("--signing-key={}", folder.join("cosign.key").display()),
+        format!("--signing-password-file={}", folder.join("cosign.password").display()),
+        format!("--gate-cache={}", test.folder().join("cache").display()),
+        format!("--gate-verifier-id={VERIFIER}"),
+    ])?;
+    let context = Arc::new(Context::new(test.client(), config));
+    let (stop, shutdown) = roles::shutdown();
+    let task = tokio::spawn(async move {
+        // A test of a gate that fails waits in vain, and says what it waited for.
+        gate::run(context, shutdown).await.unwrap();
+    });
+    Ok(Controller { stop, task })
 }
 
 pub(crate) fn now() -> Result<Timestamp> {
@@ -306,7 +295,7 @@ pub(crate) async fn store(repository: &str, access: Access) -> Result<Store> {
 }
 
 /// A definition that stands alone, as `assay pipeline push` publishes it.
-async fn publish(repository: &str, definition: &DefinitionEvidence) -> Result<Digest> {
+async fn publish(repository: &str, tag: &str, definition: &DefinitionEvidence) -> Result<()> {
     let store = store(repository, Access::Push).await?;
     let mut layers = Vec::new();
     for (kind, bytes) in definition
@@ -327,5 +316,6 @@ async fn publish(repository: &str, definition: &DefinitionEvidence) -> Result<Di
         annotations: BTreeMap::new(),
         created: Timestamp::EPOCH,
     };
-    Ok(store.push_manifest(&artifact.render()?.0, None).await?)
+    store.push_manifest(&artifact.render()?.0, Some(tag)).await?;
+    Ok(())
 }
