@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use assay_adapters::checkout::carried;
 use assay_adapters::git::{ContentCache, GitError, Repository};
 use assay_core::digest::GitOid;
@@ -35,6 +35,21 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
+    /// A place with what the flags say in the stead of what it says itself.
+    ///
+    /// # Errors
+    /// Exit 2 for a URL or ref that is none.
+    fn asked(&self, place: &Place) -> Result<Place, Failure> {
+        let mut asked = place.clone();
+        if let Some(url) = &self.url {
+            asked.url = url.parse().or_usage("InvalidUrl")?;
+        }
+        if let Some(name) = &self.reference {
+            asked.reference = name.parse().or_usage("InvalidRef")?;
+        }
+        Ok(asked)
+    }
+
     /// The place in history of a tree with these parents.
     ///
     /// # Errors
@@ -182,6 +197,73 @@ pub(crate) fn replay(repository: &Repository, commit: &GitOid) -> Result<Result<
         .collect();
     let commits = repository.raw_history(commit).or_internal("UnreadableRepository")?;
     Ok(source::verify_replay(&SourceEvidence { sbom, commits, signatures }).map_err(Refusal::Source))
+}
+
+/// What the note of a commit holds, ready to be signed: it is for this commit, and for the place the flags name. A commit without a note
+/// gets an SBOM; nothing is written here.
+///
+/// # Errors
+/// Exit 11 for a note that is not for this commit, with every path that differs in the error's own words; exit 2 with `OtherPlace` for one
+/// that was made for another repository or ref than the flags say.
+pub(crate) fn note_of(repository: &Repository, commit: &GitOid, destination: &Destination) -> Result<Carried, Failure> {
+    let note = repository.note(commit).map_err(|error| Failure::broken_edge(1, "SourceSbomInvalid", error))?;
+    if note.is_none() {
+        return describe_commit(repository, commit, destination).map(|sbom| [(SBOM_PATH.to_owned(), sbom)].into());
+    }
+    let Vouched { facts, files } = match judge(repository, commit)? {
+        Ok(vouched) => vouched,
+        Err(Refusal::NoSbom) => {
+            return Err(Failure::broken_edge(1, "SourceMissing", anyhow!("the note of {commit} holds no SBOM")));
+        }
+        Err(Refusal::Source(error)) => {
+            let (reason, hint) = (error.reason(), "write the note again with `assay sbom --note`");
+            let error = anyhow::Error::new(error).context(format!("the note on {commit} is not for this commit: {hint}"));
+            return Err(Failure::broken_edge(1, reason.as_str(), error));
+        }
+    };
+    let place = Place {
+        url: facts.url,
+        reference: facts.reference,
+        parents: facts.parents,
+        carrier: facts.carrier,
+        created: facts.commit_time,
+    };
+    let asked = destination.asked(&place)?;
+    if asked != place {
+        let error = anyhow!(
+            "the note on {commit} is for {} {}, asked was {} {}: write it again with `assay sbom --note`",
+            place.url,
+            place.reference,
+            asked.url,
+            asked.reference
+        );
+        return Err(Failure::usage("OtherPlace", error));
+    }
+    Ok(files)
+}
+
+/// The source SBOM of a commit that exists, for its note.
+fn describe_commit(repository: &Repository, commit: &GitOid, destination: &Destination) -> Result<Vec<u8>, Failure> {
+    let object = repository.commit(commit).or_internal("UnreadableRepository")?.commit;
+    let place = destination.place(repository, object.parents, Carrier::Note(*commit))?;
+    let mut cache = cache(repository);
+    let tree = repository
+        .commit_tree_cached(&object.tree, &mut cache)
+        .map_err(|error| Failure::broken_edge(1, "UnreadableTree", error))?;
+    write(repository, &place, &tree).map(|written| written.bytes)
+}
+
+/// Puts an SBOM into the note of an existing commit. A note that holds the same SBOM stays as it is, with its signatures.
+///
+/// # Errors
+/// Exit 1 if the note cannot be written.
+pub(crate) fn renew_note(repository: &mut Repository, commit: GitOid, sbom: &[u8]) -> Result<(), Failure> {
+    // A note that cannot be read is replaced like any other.
+    let there = repository.note(&commit).ok().flatten();
+    if there.is_some_and(|note| note.files.get(SBOM_PATH).is_some_and(|found| found == sbom)) {
+        return Ok(());
+    }
+    write_note(repository, commit, [(SBOM_PATH.to_owned(), sbom.to_vec())].into())
 }
 
 /// Puts an SBOM for an existing commit into its note, with the signatures given.

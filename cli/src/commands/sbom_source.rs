@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Describe this commit instead of what is staged
     #[arg(long, value_name = "REV")]
     commit: Option<String>,
-    /// Hang the document on the commit, under refs/notes/assay
+    /// Hang the document on the commit, under refs/notes/assay; signatures that are there stay if the document is the same
     #[arg(long, requires = "commit", conflicts_with = "output_file")]
     note: bool,
     /// Write the document to this file; - is stdout [default: .assay/source.spdx.json, with --commit stdout]
@@ -114,8 +114,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     }
     let document = match (place.carrier, &args.output_file) {
         (Carrier::Note(commit), None) if args.note => {
-            let files = [(SBOM_PATH.to_owned(), written.bytes.clone())].into();
-            source::write_note(&mut repository, commit, files)?;
+            source::renew_note(&mut repository, commit, &written.bytes)?;
             format!("note on {commit}")
         }
         (Carrier::Note(_), None) => return output::write(&written.bytes),

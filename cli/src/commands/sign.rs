@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use assay_adapters::keys::{SigningKey, sign::write_atomically};
 use assay_core::digest::Digest;
+use assay_core::git::NOTES_REF;
 use assay_core::limits;
 use assay_core::signature::{SignatureFormat, bundle};
 use assay_core::statement::{self, ResourceDescriptor, Statement};
+use assay_core::tree::{SBOM_PATH, SIGNATURES_FOLDER};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -15,19 +17,19 @@ use crate::exit::{Failure, OrFail as _};
 use crate::input;
 use crate::output::{self, Report, Table};
 use crate::signing::open_key;
-
-/// Where the source SBOM lies, from the root of the repository.
-const SOURCE_SBOM: &str = ".assay/source.spdx.json";
+use crate::source::{self, Destination};
 
 /// Sign the source SBOM of this repository, any file, or an in-toto Statement
 ///
 /// Without --blob and --statement, signs .assay/source.spdx.json and writes .assay/signatures/NAME.*.
+/// With --note, signs for a commit that exists, in its git note under refs/notes/assay: the note's SBOM, which is written if there is none.
 /// With --blob and --type, signs a Statement whose subject is the file and whose predicate is --predicate.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   assay sign --key assay.key
   assay sign --key ~/.ssh/id_ed25519 --name alice
+  assay sign --key assay.key --note --commit origin/main --ref refs/heads/main
   assay sign --key assay.key --blob release.tar --bundle release.tar.sigstore.json
   assay sign --key assay.key --blob release.tar --type https://example.com/review/v1 --predicate review.json
   assay sign --key assay.key --statement statement.json --bundle statement.sigstore.json")]
@@ -59,6 +61,14 @@ pub(crate) struct Args {
     /// Name of the signature's file in .assay/signatures [default: the key id's first 16 digits]
     #[arg(long, conflicts_with_all = ["blob", "statement"])]
     name: Option<String>,
+    /// Sign for a commit that exists, in its note under refs/notes/assay
+    #[arg(long, conflicts_with_all = ["blob", "statement", "bundle", "output_signature"])]
+    note: bool,
+    /// The commit to sign for
+    #[arg(long, value_name = "REV", default_value = "HEAD", requires = "note")]
+    commit: String,
+    #[command(flatten)]
+    destination: Destination,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -117,25 +127,24 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         let payload = statement::render(&subject, predicate_type(kind)?, &predicate).or_configuration("PredicateMalformed")?;
         return sign_statement(args, context, &key, &payload);
     }
+    if args.note {
+        return sign_note(args, context, &key);
+    }
+    if args.destination.url.is_some() || args.destination.reference.is_some() {
+        return Err(Failure::usage("NoteNeeded", anyhow!("--url and --ref are for --note: the SBOM in the tree says its own")));
+    }
     let (document, in_tree) = match &args.blob {
         Some(path) => (input::read(path, limits::SBOM_BYTES)?, None),
         None => {
             let root = repository_root()?;
-            (input::read(&root.join(SOURCE_SBOM), limits::SBOM_BYTES)?, Some(root))
+            (input::read(&root.join(SBOM_PATH), limits::SBOM_BYTES)?, Some(root))
         }
     };
     let format = format(args, &key)?;
     let signature = key.sign_document(&document, format).or_internal("NotSigned")?;
     let path = match (in_tree, args.bundle.as_ref().or(args.output_signature.as_ref())) {
         (_, Some(path)) => path.clone(),
-        (Some(root), None) => {
-            let name = args.name.clone().unwrap_or_else(|| key.public_key().id().chars().take(16).collect());
-            let file = format!("{name}.{}", format.extension());
-            if SignatureFormat::from_file_name(&file) != Some(format) {
-                return Err(Failure::usage("InvalidName", anyhow!("{name:?} cannot be the name of a signature")));
-            }
-            root.join(".assay").join("signatures").join(file)
-        }
+        (Some(root), None) => root.join(SIGNATURES_FOLDER).join(file_name(args, &key, format)?),
         (None, None) => return output::write(&with_newline(signature)),
     };
     write(&path, &signature)?;
@@ -143,6 +152,41 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         signature: path,
         media_type: format.media_type(),
         digest: Digest::of(&document),
+        key_id: key.public_key().id(),
+    })
+}
+
+/// The name of the signature's file in the carrier.
+fn file_name(args: &Args, key: &SigningKey, format: SignatureFormat) -> Result<String, Failure> {
+    let name = args.name.clone().unwrap_or_else(|| key.public_key().id().chars().take(16).collect());
+    let file = format!("{name}.{}", format.extension());
+    if SignatureFormat::from_file_name(&file) != Some(format) {
+        return Err(Failure::usage("InvalidName", anyhow!("{name:?} cannot be the name of a signature")));
+    }
+    Ok(file)
+}
+
+/// Signs the SBOM in the note of a commit that exists. A note without one is written first; signatures of others stay.
+///
+/// What is signed was compared with the commit, file by file, in this very run: nobody vouches for a note that somebody else wrote.
+fn sign_note(args: &Args, context: &Context, key: &SigningKey) -> Result<(), Failure> {
+    let mut repository = source::open(Path::new("."))?;
+    let commit = repository.resolve(&args.commit).or_usage("InvalidRevision")?;
+    let format = format(args, key)?;
+    let file = file_name(args, key, format)?;
+    let mut files = source::note_of(&repository, &commit, &args.destination)?;
+    let Some(sbom) = files.get(SBOM_PATH) else {
+        return Err(Failure::broken_edge(1, "SourceMissing", anyhow!("the note of {commit} holds no source SBOM")));
+    };
+    let digest = Digest::of(sbom);
+    let signature = key.sign_document(sbom, format).or_internal("NotSigned")?;
+    let path = format!("{SIGNATURES_FOLDER}{file}");
+    files.insert(path.clone(), signature);
+    source::write_note(&mut repository, commit, files)?;
+    context.print(&Signed {
+        signature: format!("{NOTES_REF} of {commit}: {path}").into(),
+        media_type: format.media_type(),
+        digest,
         key_id: key.public_key().id(),
     })
 }
