@@ -294,6 +294,37 @@ fn hooks_keep_signatures_current_through_commits_merges_and_reverts() {
 }
 
 #[test]
+fn threat_a_pulled_merge_of_somebody_else_is_not_signed_by_the_hook() {
+    let desk = Desk::new();
+    let main = desk.commit("code", "one\n");
+    let tree = desk.git(&["rev-parse", "HEAD^{tree}"]);
+    let side = desk.git(&["commit-tree", &tree, "-p", &main, "-m", "side"]);
+    let theirs = desk.git(&["commit-tree", &tree, "-p", &main, "-p", &side, "-m", "merged by somebody else"]);
+    desk.hook(&desk.at(), "install");
+    desk.git(&["merge", "--quiet", "--ff-only", &theirs]);
+    assert_eq!(desk.head(), theirs);
+    assert_eq!(desk.refused(&theirs), (11, "SourceMissing".to_owned()));
+}
+
+#[test]
+fn a_rebase_signs_every_commit_it_makes() {
+    let desk = Desk::new();
+    desk.hook(&desk.at(), "install");
+    desk.commit("base", "base\n");
+    desk.git(&["switch", "--quiet", "-c", "topic"]);
+    desk.commit("topic", "one\n");
+    desk.commit("topic", "two\n");
+    desk.git(&["switch", "--quiet", "main"]);
+    desk.commit("main", "main\n");
+    desk.git(&["switch", "--quiet", "topic"]);
+    desk.git(&["rebase", "--quiet", "-X", "theirs", "main"]);
+    for commit in ["topic", "topic~1", "main"] {
+        assert_eq!(desk.signed_by(commit), ["alice"], "{commit}");
+    }
+    assert_eq!(desk.git(&["symbolic-ref", "HEAD"]), "refs/heads/topic");
+}
+
+#[test]
 fn pushing_what_nobody_vouches_for_is_refused() {
     let desk = Desk::new();
     let server = desk.folder.path().join("server.git");

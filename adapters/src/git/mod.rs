@@ -261,14 +261,48 @@ impl Repository {
         self.oid(&id).map(Some)
     }
 
-    /// The branch HEAD is on.
+    /// The branch HEAD is on; during a rebase, when it is on none, the branch that is rebased.
     ///
     /// # Errors
     /// [`GitError::DetachedHead`] if it is on none.
     pub fn branch(&self) -> Result<RefName, GitError> {
         let name = self.repo.head_name().map_err(|source| GitError::Git { operation: "read HEAD", source })?;
-        let name = name.ok_or(GitError::DetachedHead)?.as_bstr().to_str_lossy().into_owned();
+        let name = match name {
+            Some(name) => name.as_bstr().to_str_lossy().into_owned(),
+            None => self.rebased_branch().ok_or(GitError::DetachedHead)?,
+        };
         name.parse().map_err(|source| GitError::RefName { source })
+    }
+
+    /// What `git rebase` wrote down of the branch it will move when it is done.
+    fn rebased_branch(&self) -> Option<String> {
+        let folders = ["rebase-merge", "rebase-apply"].into_iter();
+        let text =
+            folders.filter_map(|folder| std::fs::read_to_string(self.git_dir().join(folder).join("head-name")).ok()).next()?;
+        text.trim_end().starts_with("refs/heads/").then(|| text.trim_end().to_owned())
+    }
+
+    /// Whether HEAD is a merge that this worktree has just made itself, by the word of HEAD's own log: no fast-forward, no commit that was
+    /// fetched. Without a log the answer is no.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn head_was_merged_here(&self) -> Result<bool, GitError> {
+        let Some(head) = self.head()? else { return Ok(false) };
+        let path = self.git_dir().join("logs").join("HEAD");
+        let log = match std::fs::read(&path) {
+            Ok(log) => log,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(GitError::Io { path, source }),
+        };
+        let last = log.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_str_lossy();
+        // `OLD NEW NAME <EMAIL> SECONDS ZONE TAB MESSAGE`
+        let Some((who, message)) = last.split_once('\t') else { return Ok(false) };
+        let mut ids = who.split(' ').map(str::parse::<GitOid>);
+        let (Some(Ok(before)), Some(Ok(after))) = (ids.next(), ids.next()) else { return Ok(false) };
+        let parents = self.commit(&head)?.commit.parents;
+        let made = message.contains(": Merge made by the ") || message.contains(": In-index merge");
+        Ok(made && after == head && parents.len() > 1 && parents.first() == Some(&before))
     }
 
     /// Where the repository is published: the address of the default remote, without credentials.

@@ -65,17 +65,20 @@ enum Hook {
     PreCommit,
     /// Write a note where the tree's own SBOM is not for the commit that was made
     PostCommit,
+    /// Write a note for a merge that git committed without asking pre-commit
+    PostMerge,
     /// Refuse to push a commit that nobody vouches for
     PrePush,
 }
 
 impl Hook {
-    const ALL: [Self; 3] = [Self::PreCommit, Self::PostCommit, Self::PrePush];
+    const ALL: [Self; 4] = [Self::PreCommit, Self::PostCommit, Self::PostMerge, Self::PrePush];
 
     const fn name(self) -> &'static str {
         match self {
             Self::PreCommit => "pre-commit",
             Self::PostCommit => "post-commit",
+            Self::PostMerge => "post-merge",
             Self::PrePush => "pre-push",
         }
     }
@@ -109,6 +112,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         Command::Run(run) => match run.hook {
             Hook::PreCommit => pre_commit(run),
             Hook::PostCommit => post_commit(run),
+            Hook::PostMerge => post_merge(run),
             Hook::PrePush => pre_push(),
         },
     }
@@ -254,7 +258,6 @@ fn post_commit(run: &Run) -> Result<(), Failure> {
         return Ok(());
     }
     let object = repository.commit(&commit).or_internal("UnreadableRepository")?.commit;
-    // During a rebase HEAD is on no branch; without a ref in the settings there is nothing to say then.
     let place: Place = run.destination.place(&repository, object.parents, Carrier::Note(commit))?;
     let mut cache = source::cache(&repository);
     let tree = repository
@@ -266,6 +269,13 @@ fn post_commit(run: &Run) -> Result<(), Failure> {
     source::write_note(&mut repository, commit, files)?;
     tracing::warn!(%commit, "the SBOM in the tree is not for this commit: wrote a note, push refs/notes/assay with it");
     Ok(())
+}
+
+/// Git asks no hook that could still change a merge without conflicts, and runs this one after fast-forwards too. What others made and was
+/// only fetched is not vouched for: HEAD must be a merge that was made here and now.
+fn post_merge(run: &Run) -> Result<(), Failure> {
+    let repository = source::open(Path::new("."))?;
+    if repository.head_was_merged_here().or_internal("UnreadableRepository")? { post_commit(run) } else { Ok(()) }
 }
 
 /// Lines of `LOCAL-REF LOCAL-ID REMOTE-REF REMOTE-ID` on stdin.
