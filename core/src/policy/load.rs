@@ -172,6 +172,9 @@ fn check(spec: &Spec) -> Result<(), String> {
     for url in spec.sources.iter().flat_map(|sources| sources.repositories.iter()) {
         url.parse::<RepositoryUrl>().map_err(|error| format!("`sources.repositories`: {error}"))?;
     }
+    if let Some(commits) = spec.sources.as_ref().and_then(|sources| sources.commit_signatures.as_ref()) {
+        check_identities("sources.commitSignatures", &commits.identities)?;
+    }
     if let Some(authors) = &spec.authors {
         check_authority("authors", authors)?;
     }

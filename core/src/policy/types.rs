@@ -116,6 +116,17 @@ pub struct Sources {
     pub refs: NonEmpty<PathPattern>,
     /// What the tree digest is compared with.
     pub binding: Binding,
+    /// Whose signature the commit object itself must carry, besides those over the source SBOM (E2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_signatures: Option<CommitSignatures>,
+}
+
+/// Whose signature a commit object must carry. A commit holds one signature, so there is no threshold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CommitSignatures {
+    /// Who may sign commits: by SSH key (`gpg.format=ssh`).
+    pub identities: NonEmpty<Identity>,
 }
 
 /// What the source SBOM's tree is compared with when a chain is replayed.

@@ -32,6 +32,7 @@ use crate::digest::{Digest, GitOid};
 use crate::edge::{Edge, Finding};
 use crate::evidence::{DefinitionEvidence, Evidence, SignatureDocument};
 use crate::git::RepositoryUrl;
+use crate::git::commit::Commit;
 use crate::policy::Policy;
 use crate::policy::types::{Authority, Sources};
 use crate::provenance::{BuildFacts, Refusal};
@@ -253,6 +254,11 @@ pub(crate) fn published(
 #[must_use]
 pub fn definition_list(evidence: &DefinitionEvidence) -> Finding {
     definition::judge_list(evidence).0
+}
+
+/// E2 goes on as the gate judges it: the commit's own signature, where the policy asks for one.
+pub(crate) fn commit_signature(e2: Finding, commit: &Commit, sources: &Sources, at: Timestamp) -> Finding {
+    source::judge_commit(e2, commit, sources, &revocation::Standing::default(), at)
 }
 
 /// Whether the policy allows sources from this repository and ref.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::revocation::Standing;
 use crate::evidence::SignatureDocument;
+use crate::git::commit::Commit;
 use crate::limits;
 use crate::policy::types;
 use crate::signature::{self, SignatureFormat, SignedStatement, TrustRoot};
@@ -59,6 +60,20 @@ pub(super) fn of_document(
         }
     }
     signers
+}
+
+/// Verifies the signature inside a commit object.
+pub(super) fn of_commit(
+    commit: &Commit,
+    identities: &[types::Identity],
+    revoked: &Standing,
+    at: Timestamp,
+) -> Result<String, String> {
+    let signed_by = signature::verify_commit(commit, &verifier(identities), at).map_err(|error| error.to_string())?;
+    match revoked.signer(&signed_by, at) {
+        None => Ok(signed_by.identity),
+        Some(why) => Err(why),
+    }
 }
 
 /// Verifies an attestation against a list.

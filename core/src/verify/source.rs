@@ -3,9 +3,10 @@
 use super::revocation::Standing;
 use super::{Chain, signers};
 use crate::digest::Digest;
-use crate::edge::{Edge, Finding};
+use crate::edge::{Edge, EdgeState, Finding};
 use crate::evidence::SignatureDocument;
 use crate::git::RepositoryUrl;
+use crate::git::commit::Commit;
 use crate::limits;
 use crate::policy::types::{Authority, Binding, Sources};
 use crate::reason::Reason;
@@ -42,6 +43,12 @@ pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Source {
     match read(chain, source) {
         Err(e1) => {
             chain.used("source SBOM", digest, names, Vec::new());
+            // Without a commit that is the one built, there is none whose own signature could be looked at.
+            let e2 = if e2.state == EdgeState::Ok && sources.commit_signatures.is_some() {
+                Finding::refused(Edge::E2, Reason::EarlierEdgeBroken, "the commit's own signature", "see E1")
+            } else {
+                e2
+            };
             Source { findings: vec![*e1, e2], known: None }
         }
         Ok(known) => {
@@ -53,6 +60,7 @@ pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Source {
                 ("entries".to_owned(), known.tree.entries().len().to_string()),
             ];
             chain.used("source SBOM", digest, names, facts);
+            let e2 = judge_commit(e2, &known.commits.head.commit, sources, chain.revoked, at);
             let e1 = match place(chain, sources, &known) {
                 Ok(found) => found,
                 Err(finding) => *finding,
@@ -80,6 +88,17 @@ pub(super) fn judge_authors(
         Finding::ok(Edge::E2, expected, signed.describe())
     };
     (finding, signed.names.into_iter().collect())
+}
+
+/// E2 goes on: the commit object itself is signed too, where the policy asks for it.
+pub(super) fn judge_commit(e2: Finding, commit: &Commit, sources: &Sources, revoked: &Standing, at: Timestamp) -> Finding {
+    let Some(rule) = sources.commit_signatures.as_ref().filter(|_| e2.state == EdgeState::Ok) else { return e2 };
+    let names = rule.identities.iter().map(|identity| identity.name.as_str()).collect::<Vec<_>>().join(", ");
+    let expected = format!("{}; the commit itself by one of {names}", e2.expected);
+    match signers::of_commit(commit, &rule.identities, revoked, at) {
+        Ok(name) => Finding::ok(Edge::E2, expected, format!("{}; the commit by {name}", e2.found)),
+        Err(why) => Finding::refused(Edge::E2, Reason::CommitNotSigned, expected, format!("{}; {why}", e2.found)),
+    }
 }
 
 /// Whether the policy allows sources from this repository and ref.

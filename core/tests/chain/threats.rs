@@ -299,7 +299,7 @@ fn a_policy_of_rebuilds_alone_needs_no_builder() {
     assert!(world.verdict().verified().is_some());
 }
 
-fn revocations(number: u64, revoked: Vec<Revoked>) -> Vec<u8> {
+pub(crate) fn revocations(number: u64, revoked: Vec<Revoked>) -> Vec<u8> {
     let list = RevocationList {
         number,
         issued: Timestamp::from_seconds(NOW - 10).unwrap(),

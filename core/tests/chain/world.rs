@@ -11,6 +11,7 @@ use assay_core::git::{CommitObject, Mode, ObjectFormat};
 use assay_core::policy::Policy;
 use assay_core::provenance::local::{self, LocalBuild};
 use assay_core::provenance::{BuildFacts, facts::Completion};
+use assay_core::signature::ssh::{GIT_NAMESPACE, sshsig};
 use assay_core::signature::{PublicKey, SignatureFormat, bundle};
 use assay_core::spdx::source::{Carrier, Parts, Place, document};
 use assay_core::spdx::{Checksum, Document, ExternalDocumentRef, Package, Relationship};
@@ -45,6 +46,15 @@ impl Key {
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let signature: p256::ecdsa::DerSignature = self.0.sign(message);
         signature.as_bytes().to_vec()
+    }
+
+    /// The commit object with an SSH signature over its bytes in a `gpgsig` header.
+    pub(crate) fn sign_commit(&self, content: &[u8]) -> Vec<u8> {
+        let signed = sshsig::bytes_to_sign(GIT_NAMESPACE, content);
+        let armor = sshsig::render(&self.public(), GIT_NAMESPACE, &signed, &self.sign(&signed)).unwrap();
+        let text = std::str::from_utf8(content).unwrap();
+        let header = format!("gpgsig {}", armor.trim_end().replace('\n', "\n "));
+        text.replacen("\n\n", &format!("\n{header}\n\n"), 1).into_bytes()
     }
 
     pub(crate) fn bundle_of_document(&self, document: &[u8]) -> Vec<u8> {
@@ -132,6 +142,8 @@ pub(crate) struct Draft {
     pub(crate) source_sbom: Hook<Document>,
     pub(crate) source_signers: Vec<Key>,
     pub(crate) commit_parents: Option<Vec<GitOid>>,
+    /// Signs the commit object itself, as git does with `gpg.format=ssh`.
+    pub(crate) commit_signer: Option<Key>,
     pub(crate) facts: Hook<BuildFacts>,
     pub(crate) provenance: Hook<Value>,
     pub(crate) provenance_signer: Key,
@@ -151,6 +163,7 @@ impl Default for Draft {
             source_sbom: nothing(),
             source_signers: vec![author()],
             commit_parents: None,
+            commit_signer: None,
             facts: nothing(),
             provenance: nothing(),
             provenance_signer: builder(),
@@ -228,6 +241,10 @@ impl Draft {
         let root = tree.root(carried.iter().map(|(path, oid)| (path.as_slice(), *oid)), format).unwrap();
         let parents = self.commit_parents.clone().unwrap_or_else(|| vec![parent]);
         let commit_content = commit_object(&root, &parents, NOW - 1_000, "second");
+        let commit_content = match &self.commit_signer {
+            Some(key) => key.sign_commit(&commit_content),
+            None => commit_content,
+        };
         let commit = oid_of_commit(&commit_content);
         let source = SourceEvidence {
             sbom: source_sbom.clone(),
