@@ -94,7 +94,7 @@ pub fn judge(
         })
         .and_then(|facts| place(request, sources, &facts).map(|finding| (facts, finding)));
     let (e2, signers) = verify::authors(request.sbom, request.signatures, authors, trust_root, now);
-    let e2 = verify::commit_signature(e2, &request.commits.head.commit, sources, now);
+    let e2 = verify::commit_signature(e2, &request.commits.head.commit, sources, trust_root, now);
     match e1 {
         Ok((facts, e1)) if e2.state == crate::edge::EdgeState::Ok => {
             Ok(Approval { facts, signers, findings: vec![e1, e2], policy_digest: policy.digest() })

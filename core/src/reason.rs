@@ -81,7 +81,7 @@ reasons! {
     /// Fewer distinct allowed identities signed than the threshold asks for.
     TooFewSignatures, false, "have the missing people sign, or check that their keys are in the policy and valid";
     /// The commit object itself is not signed by anybody the policy names for that.
-    CommitNotSigned, false, "sign the commit with git (`gpg.format=ssh`, `commit -S`) by somebody in `sources.commitSignatures`";
+    CommitNotSigned, false, "sign the commit with git (`commit -S` with `gpg.format` ssh, or x509 and gitsign) by somebody in `sources.commitSignatures`";
 
     /// No definition evidence has the digest that the provenance names.
     DefinitionMissing, false, "publish the signed definition with `assay pipeline push` and run that";

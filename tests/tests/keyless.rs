@@ -56,6 +56,58 @@ fn verify(document: &[u8], bundle: &[u8], identities: &[Identity], root: Option<
     verify_document(document, SignatureFormat::Bundle, bundle, identities, root, NOW)
 }
 
+/// A commit that gitsign signed in 2023, with its log entry inside: verified offline over the raw object.
+mod gitsign {
+    use assay_core::git::commit::Commit;
+    use assay_core::signature::verify_commit;
+
+    use super::*;
+
+    const RECORDED: &[u8] = include_bytes!("../../core/testdata/gitsign/offline.commit");
+    const ISSUER: &str = "https://accounts.google.com";
+    const SUBJECT: &str = "billy@chainguard.dev";
+
+    fn judge(raw: &[u8], identities: &[Identity], root: Option<&TrustRoot>) -> Result<SignedBy, String> {
+        let commit = Commit::parse(raw).map_err(|error| error.to_string())?;
+        verify_commit(&commit, identities, root, NOW).map_err(|error| error.reason().to_owned())
+    }
+
+    #[test]
+    fn a_commit_signed_by_certificate_is_verified_against_the_trust_root() {
+        let root = production();
+        let signed = judge(RECORDED, &alice(ISSUER, SUBJECT), Some(&root)).unwrap();
+        assert_eq!(signed.identity, "alice");
+        assert_eq!(signed.trusted_time.unwrap().to_string(), "2023-06-05T16:11:20Z");
+        assert_eq!(judge(RECORDED, &alice(ISSUER, "mallory@example.com"), Some(&root)).unwrap_err(), "UnknownSigner");
+        assert_eq!(judge(RECORDED, &alice("https://accounts.example.com", SUBJECT), Some(&root)).unwrap_err(), "UnknownSigner");
+        assert_eq!(judge(RECORDED, &alice(ISSUER, SUBJECT), None).unwrap_err(), "NoTrustRoot");
+        assert!(judge(RECORDED, &alice(ISSUER, SUBJECT), Some(&staging())).is_err());
+        assert_eq!(judge(RECORDED, &[], Some(&root)).unwrap_err(), "NoIdentities");
+    }
+
+    #[test]
+    fn threat_every_changed_byte_of_the_commit_is_refused() {
+        let (root, identities) = (production(), alice(ISSUER, SUBJECT));
+        let armor = RECORDED.windows(6).position(|window| window == b"gpgsig").unwrap();
+        let after = RECORDED.windows(16).rposition(|window| window == b" -----END SIGNED").unwrap();
+        for position in (0..armor).chain(after..RECORDED.len()) {
+            let mut changed = RECORDED.to_vec();
+            changed[position] ^= 1;
+            assert!(judge(&changed, &identities, Some(&root)).is_err(), "byte {position}");
+        }
+        // Every bit pattern of a line of base64 is another signature, certificate or log entry.
+        let mut free = Vec::new();
+        for position in (armor..after).step_by(7).filter(|position| RECORDED[*position].is_ascii_alphanumeric()) {
+            let mut changed = RECORDED.to_vec();
+            changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
+            if judge(&changed, &identities, Some(&root)).is_ok() {
+                free.push(position);
+            }
+        }
+        assert!(free.is_empty(), "bytes {free:?} may vary");
+    }
+}
+
 /// Who the certificate says it is, from the refusal of everybody else.
 fn subject<T: std::fmt::Debug>(outcome: Result<T, SignatureError>) -> KeylessSubject {
     match outcome.unwrap_err() {

@@ -373,7 +373,7 @@ fn commits_git_signed_with_an_ssh_key_are_verified_over_their_raw_bytes() {
         ]);
         let raw = git(&["cat-file", "commit", "HEAD"]);
         let verify = |raw: &[u8], key: &PublicKey| match Commit::parse(raw) {
-            Ok(commit) => verify_commit(&commit, &[Identity::with_key("alice", key.clone())], Timestamp::EPOCH)
+            Ok(commit) => verify_commit(&commit, &[Identity::with_key("alice", key.clone())], None, Timestamp::EPOCH)
                 .map_err(|error| error.reason().to_owned()),
             Err(error) => Err(error.to_string()),
         };

@@ -125,7 +125,7 @@ pub struct Sources {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CommitSignatures {
-    /// Who may sign commits: by SSH key (`gpg.format=ssh`).
+    /// Who may sign commits: by SSH key (`gpg.format=ssh`), or keyless with gitsign (`gpg.format=x509`).
     pub identities: NonEmpty<Identity>,
 }
 

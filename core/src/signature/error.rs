@@ -118,9 +118,23 @@ pub enum SignatureError {
     #[error("commit is not signed")]
     CommitUnsigned,
     /// The commit is signed in a way that is not verified here.
-    #[error("commit signature starts with {found:?}; SSH signatures are verified")]
+    #[error("commit signature starts with {found:?}; SSH signatures and those of gitsign are verified")]
     CommitFormat {
         /// First line of the signature.
+        found: String,
+    },
+    /// Not a CMS signature as gitsign makes it.
+    #[error("CMS signature: {detail}")]
+    ParseCms {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A CMS signature over another object.
+    #[error("CMS signature is over SHA-256 {found}, the commit object without its signature has {expected}")]
+    CommitDigest {
+        /// Digest of the object, in hexadecimal.
+        expected: String,
+        /// The digest that was signed, in hexadecimal.
         found: String,
     },
     /// A certificate or log entry cannot be judged without a trust root.
@@ -170,6 +184,8 @@ impl SignatureError {
             Self::KeyNotValid { .. } => "KeyNotValidAtTime",
             Self::CommitUnsigned => "CommitUnsigned",
             Self::CommitFormat { .. } => "CommitSignatureFormat",
+            Self::ParseCms { .. } => "CmsMalformed",
+            Self::CommitDigest { .. } => "SignedOtherDocument",
             Self::NoTrustRoot => "NoTrustRoot",
             Self::Keyless { .. } => "KeylessNotVerified",
             Self::KeylessIncomplete => "KeylessIncomplete",

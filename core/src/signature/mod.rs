@@ -5,6 +5,7 @@
 
 pub mod attestation;
 pub mod bundle;
+mod cms;
 pub mod commit;
 pub mod document;
 pub mod error;

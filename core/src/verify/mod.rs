@@ -257,8 +257,14 @@ pub fn definition_list(evidence: &DefinitionEvidence) -> Finding {
 }
 
 /// E2 goes on as the gate judges it: the commit's own signature, where the policy asks for one.
-pub(crate) fn commit_signature(e2: Finding, commit: &Commit, sources: &Sources, at: Timestamp) -> Finding {
-    source::judge_commit(e2, commit, sources, &revocation::Standing::default(), at)
+pub(crate) fn commit_signature(
+    e2: Finding,
+    commit: &Commit,
+    sources: &Sources,
+    trust_root: Option<&TrustRoot>,
+    at: Timestamp,
+) -> Finding {
+    source::judge_commit(e2, commit, sources, trust_root, &revocation::Standing::default(), at)
 }
 
 /// Whether the policy allows sources from this repository and ref.

@@ -66,10 +66,11 @@ pub(super) fn of_document(
 pub(super) fn of_commit(
     commit: &Commit,
     identities: &[types::Identity],
+    trust_root: Option<&TrustRoot>,
     revoked: &Standing,
     at: Timestamp,
 ) -> Result<String, String> {
-    let signed_by = signature::verify_commit(commit, &verifier(identities), at).map_err(|error| error.to_string())?;
+    let signed_by = signature::verify_commit(commit, &verifier(identities), trust_root, at).map_err(|error| error.to_string())?;
     match revoked.signer(&signed_by, at) {
         None => Ok(signed_by.identity),
         Some(why) => Err(why),

@@ -60,7 +60,7 @@ pub(super) fn judge(chain: &mut Chain<'_>, at: Timestamp) -> Source {
                 ("entries".to_owned(), known.tree.entries().len().to_string()),
             ];
             chain.used("source SBOM", digest, names, facts);
-            let e2 = judge_commit(e2, &known.commits.head.commit, sources, chain.revoked, at);
+            let e2 = judge_commit(e2, &known.commits.head.commit, sources, chain.state.trust_root, chain.revoked, at);
             let e1 = match place(chain, sources, &known) {
                 Ok(found) => found,
                 Err(finding) => *finding,
@@ -91,11 +91,18 @@ pub(super) fn judge_authors(
 }
 
 /// E2 goes on: the commit object itself is signed too, where the policy asks for it.
-pub(super) fn judge_commit(e2: Finding, commit: &Commit, sources: &Sources, revoked: &Standing, at: Timestamp) -> Finding {
+pub(super) fn judge_commit(
+    e2: Finding,
+    commit: &Commit,
+    sources: &Sources,
+    trust_root: Option<&TrustRoot>,
+    revoked: &Standing,
+    at: Timestamp,
+) -> Finding {
     let Some(rule) = sources.commit_signatures.as_ref().filter(|_| e2.state == EdgeState::Ok) else { return e2 };
     let names = rule.identities.iter().map(|identity| identity.name.as_str()).collect::<Vec<_>>().join(", ");
     let expected = format!("{}; the commit itself by one of {names}", e2.expected);
-    match signers::of_commit(commit, &rule.identities, revoked, at) {
+    match signers::of_commit(commit, &rule.identities, trust_root, revoked, at) {
         Ok(name) => Finding::ok(Edge::E2, expected, format!("{}; the commit by {name}", e2.found)),
         Err(why) => Finding::refused(Edge::E2, Reason::CommitNotSigned, expected, format!("{}; {why}", e2.found)),
     }
