@@ -158,7 +158,7 @@ fn bundle(attributes: &[u8], signer: &SignerInfo, certificate: &Certificate) -> 
                 "apiVersion": "0.0.1",
                 "kind": "hashedrekord",
                 "spec": {
-                    "data": {"hash": {"algorithm": "sha256", "value": hex::encode(&digest)}},
+                    "data": {"hash": {"algorithm": "sha256", "value": hex::encode(digest)}},
                     "signature": {"content": STANDARD.encode(signature), "publicKey": {"content": STANDARD.encode(pem)}},
                 },
             });
