@@ -7,6 +7,7 @@ pub mod compare;
 pub mod evidence;
 pub mod gate;
 pub mod git;
+pub mod githost;
 pub mod http;
 pub mod image;
 pub mod keys;

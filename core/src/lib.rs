@@ -15,6 +15,7 @@ pub mod definition;
 pub mod digest;
 pub mod dsse;
 pub mod edge;
+pub mod event;
 pub mod evidence;
 pub mod exit;
 pub mod gate;

@@ -22,3 +22,5 @@ pub const SIGNATURES: usize = 64;
 pub const ANCESTORS: usize = 200;
 /// Longest line of an SSH public key or an allowed-signers file, in bytes.
 pub const SSH_LINE_BYTES: usize = 16 * 1024;
+/// Largest webhook event, in bytes. Hosts allow up to 25 MiB; a push of thousands of commits stays below this.
+pub const EVENT_BYTES: usize = 4 * 1024 * 1024;
