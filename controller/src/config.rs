@@ -10,6 +10,7 @@ use clap::{ArgAction, CommandFactory as _, FromArgMatches as _};
 use crate::arbiter;
 use crate::gate;
 use crate::roles::ROLES;
+use crate::triggers;
 
 /// Assay's controller
 #[derive(Debug, Clone, clap::Parser)]
@@ -72,6 +73,9 @@ pub struct Config {
     /// Settings of arbiter and webhook.
     #[command(flatten)]
     pub arbiter: arbiter::Settings,
+    /// The triggers' own settings.
+    #[command(flatten)]
+    pub triggers: triggers::Settings,
 }
 
 /// What the binary does besides working.

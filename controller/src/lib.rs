@@ -10,4 +10,5 @@ pub mod gate;
 pub mod roles;
 pub mod serve;
 pub mod telemetry;
+pub mod triggers;
 pub mod webhook;

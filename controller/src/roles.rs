@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::gate;
 use crate::telemetry::{Health, HealthBoard, Metrics};
+use crate::triggers;
 use crate::webhook;
 
 /// Field manager of everything this controller applies.
@@ -40,6 +41,7 @@ pub struct Role {
 pub const ROLES: &[Role] = &[
     Role { name: "gate", led: true, run: |context, shutdown| Box::pin(gate::run(context, shutdown)) },
     Role { name: webhook::NAME, led: false, run: |context, shutdown| Box::pin(webhook::run(context, shutdown)) },
+    Role { name: "triggers", led: false, run: |context, shutdown| Box::pin(triggers::run(context, shutdown)) },
 ];
 
 /// What roles share.

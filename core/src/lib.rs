@@ -22,6 +22,7 @@ pub mod gate;
 pub mod git;
 pub mod inventory;
 pub mod json;
+pub mod keylime;
 pub mod limits;
 pub mod lockfile;
 pub mod oci;

@@ -315,11 +315,24 @@ impl<'a> Remote<'a> {
     /// # Errors
     /// [`WireError`].
     pub async fn refs(&self, names: &[&str]) -> Result<Vec<Advertised>, WireError> {
+        // A prefix matches more than was asked for.
+        self.list(names, |name| names.contains(&name)).await
+    }
+
+    /// Every ref whose name begins with one of `prefixes`, and where it is.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub async fn refs_below(&self, prefixes: &[&str]) -> Result<Vec<Advertised>, WireError> {
+        self.list(prefixes, |name| prefixes.iter().any(|prefix| name.starts_with(prefix))).await
+    }
+
+    async fn list(&self, prefixes: &[&str], wanted: impl Fn(&str) -> bool) -> Result<Vec<Advertised>, WireError> {
         let what = format!("list refs of {}", shown(&Method::POST, &self.base));
         let mut request = self.capabilities("ls-refs");
         line(&mut request, "peel");
-        for name in names {
-            line(&mut request, &format!("ref-prefix {name}"));
+        for prefix in prefixes {
+            line(&mut request, &format!("ref-prefix {prefix}"));
         }
         request.extend_from_slice(b"0000");
         let response = self.post(&what, request).await?;
@@ -328,8 +341,7 @@ impl<'a> Remote<'a> {
         while let Some(line) = lines.next_text().await? {
             let mut words = line.split(' ');
             let (Some(oid), Some(name)) = (words.next(), words.next()) else { continue };
-            // A prefix matches more than was asked for.
-            if !names.contains(&name) {
+            if !wanted(name) {
                 continue;
             }
             let peeled = words.find_map(|word| word.strip_prefix("peeled:"));

@@ -2,8 +2,10 @@
 //!
 //! What is told is display and never waited for: a host that does not answer delays nothing, and a failure ends in a log line.
 
+mod announce;
 mod cloud_event;
 
+pub use announce::announce;
 pub use cloud_event::{CloudEvent, send_event};
 
 use std::time::Duration;
@@ -50,14 +52,14 @@ pub enum TellError {
         /// The repository.
         repository: RepositoryUrl,
     },
-    /// The address of the API cannot be used.
-    #[error("API address {address:?} is no https address")]
+    /// An address that cannot be used: a token only goes over TLS.
+    #[error("address {address:?} is no https address")]
     Address {
         /// The address.
         address: String,
     },
-    /// The token has characters that do not go into a header.
-    #[error("the token is no text that fits a header")]
+    /// The token or secret has characters that do not go into a header, or is no key.
+    #[error("the token is no text that fits a header, or the secret is no key")]
     Token,
     /// The host did not answer.
     #[error("no answer from {host}: {source}")]

@@ -4,6 +4,7 @@ pub mod image_verdict;
 pub mod image_watch;
 pub mod signed_exception;
 pub mod source_gate;
+pub mod source_repository;
 pub mod trust_policy;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -14,6 +15,7 @@ pub use image_verdict::ImageVerdict;
 pub use image_watch::ImageWatch;
 pub use signed_exception::SignedException;
 pub use source_gate::SourceGate;
+pub use source_repository::SourceRepository;
 pub use trust_policy::{ClusterTrustPolicy, TrustPolicy};
 
 /// Group of our kinds.
@@ -46,6 +48,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         ImageWatch::crd(),
         ImageVerdict::crd(),
         SignedException::crd(),
+        SourceRepository::crd(),
     ]
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const SECRETS: usize = 4;
 
 /// A repository, who serves it, and what of it is built by which Pipeline.
+#[allow(clippy::duplicated_attributes)] // Columns of one type.
 #[derive(Debug, Clone, CustomResource, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[kube(

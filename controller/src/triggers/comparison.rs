@@ -66,11 +66,8 @@ enum CompareError {
 pub(super) async fn run(shared: &Arc<Shared>) {
     shared.repositories.ready().await;
     shared.runs.ready().await;
-    let comparison = Arc::new(Comparison {
-        shared: Arc::clone(shared),
-        asked: Mutex::default(),
-        tellers: Arc::new(Semaphore::new(TELLERS)),
-    });
+    let comparison =
+        Arc::new(Comparison { shared: Arc::clone(shared), asked: Mutex::default(), tellers: Arc::new(Semaphore::new(TELLERS)) });
     let reconciled = controller::applier(
         |object, comparison| Box::pin(look(object, comparison)),
         |_, error: &CompareError, _| {
@@ -146,7 +143,12 @@ async fn look(object: Arc<DynamicObject>, comparison: Arc<Comparison>) -> Result
         Some(Ok(heads)) => {
             status.compared = Some(now().to_string());
             if heads.len() > REFS {
-                set_ready(&mut status, false, "TooManyRefs", "more refs are built than can be remembered: none is caught up with");
+                set_ready(
+                    &mut status,
+                    false,
+                    "TooManyRefs",
+                    "more refs are built than can be remembered: none is caught up with",
+                );
             } else {
                 set_ready(&mut status, true, "Compared", "");
             }
@@ -165,9 +167,8 @@ async fn look(object: Arc<DynamicObject>, comparison: Arc<Comparison>) -> Result
             before = first_sight(heads);
         }
     }
-    let bounds = repository.spec.queue.map_or(Bounds { running: RUNNING, pending: super::interceptor::PENDING }, |queue| Bounds {
-        running: queue.running.into(),
-        pending: queue.pending.into(),
+    let bounds = repository.spec.queue.map_or(Bounds { running: RUNNING, pending: super::interceptor::PENDING }, |queue| {
+        Bounds { running: queue.running.into(), pending: queue.pending.into() }
     });
     let runs: Vec<_> = seen.iter().map(|seen| seen.run.clone()).collect();
     let mut plan = plan(&Known { heads: answer, runs: &runs, seen: &before }, bounds);
@@ -348,8 +349,7 @@ async fn write(shared: &Shared, key: &Key, status: &SourceRepositoryStatus) -> R
 }
 
 async fn patch_status(shared: &Shared, key: &Key, status: serde_json::Value) -> Result<(), CompareError> {
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(shared.context.client.clone(), &key.namespace, &repositories::resource());
+    let api: Api<DynamicObject> = Api::namespaced_with(shared.context.client.clone(), &key.namespace, &repositories::resource());
     let patch = Patch::Merge(json!({"status": status}));
     match api.patch_status(&key.name, &PatchParams::default(), &patch).await {
         Ok(_) => Ok(()),

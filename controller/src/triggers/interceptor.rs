@@ -111,10 +111,9 @@ async fn judge(shared: &Shared, asked: &Asked) -> Value {
             return refused(shared, asked, &refusal);
         }
     };
-    let (Some(repository), Some(event)) = (
-        repositories.iter().find(|repository| repository.key.name == received.source.name),
-        received.events.first(),
-    ) else {
+    let (Some(repository), Some(event)) =
+        (repositories.iter().find(|repository| repository.key.name == received.source.name), received.events.first())
+    else {
         return refused(shared, asked, &Refusal::NoSource { place: place() });
     };
     if received.events.len() > 1 || received.refused.iter().any(|refusal| matches!(refusal, Refusal::TagNeedsLookup { .. })) {

@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -73,8 +72,9 @@ async fn register(shared: &Shared) -> Result<Vec<u8>, RegistrationError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &shared.context.config.namespace);
     let secret = secrets.get_opt(TLS_SECRET).await.map_err(failed("read the authorities"))?;
     let bundle = secret.and_then(|secret| Some(secret.data?.get("ca.crt")?.0.clone())).unwrap_or_default();
-    let object = interceptor(&bundle, shared.context.config.triggers.interceptor_url.as_deref(), &shared.context.config.namespace)
-        .ok_or(RegistrationError::NoBundle)?;
+    let object =
+        interceptor(&bundle, shared.context.config.triggers.interceptor_url.as_deref(), &shared.context.config.namespace)
+            .ok_or(RegistrationError::NoBundle)?;
     let kind = GroupVersionKind::gvk("triggers.tekton.dev", "v1alpha1", "ClusterInterceptor");
     let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::from_gvk(&kind));
     api.patch(INTERCEPTOR, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object))
@@ -89,7 +89,7 @@ fn interceptor(bundle: &[u8], url: Option<&str>, namespace: &str) -> Option<Valu
     if certificates.is_empty() || certificates.iter().any(Result::is_err) {
         return None;
     }
-    let mut client = json!({"caBundle": STANDARD.encode(bundle)});
+    let mut client = json!({"caBundle": ByteString(bundle.to_vec())});
     let place = match url {
         Some(url) => ("url", json!(url)),
         None => ("service", json!({"name": SERVICE, "namespace": namespace, "path": "/", "port": PORT})),
@@ -124,7 +124,7 @@ mod tests {
         let certificate = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
         let object = interceptor(certificate.as_bytes(), None, "assay-system").unwrap();
         assert_eq!(object["metadata"]["labels"]["server/type"], "https");
-        assert_eq!(object["spec"]["clientConfig"]["caBundle"], STANDARD.encode(&certificate));
+        assert_eq!(object["spec"]["clientConfig"]["caBundle"], json!(ByteString(certificate.clone().into_bytes())));
         assert_eq!(object["spec"]["clientConfig"]["service"]["name"], SERVICE);
         let object = interceptor(certificate.as_bytes(), Some("https://10.0.0.1:8444"), "assay-system").unwrap();
         assert_eq!(object["spec"]["clientConfig"]["url"], "https://10.0.0.1:8444");

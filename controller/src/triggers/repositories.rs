@@ -91,8 +91,7 @@ impl Repository {
     /// [`SpecError`].
     pub fn of(object: &DynamicObject) -> Result<Self, SpecError> {
         let part = |name: &str| object.data.get(name).cloned().unwrap_or_default();
-        let spec: SourceRepositorySpec =
-            serde_json::from_value(part("spec")).map_err(|source| SpecError::Shape { source })?;
+        let spec: SourceRepositorySpec = serde_json::from_value(part("spec")).map_err(|source| SpecError::Shape { source })?;
         let url = spec.url.parse().map_err(|source| SpecError::Url { source })?;
         // What was written about it is display and memory: if it cannot be read, there is none.
         let status = serde_json::from_value(part("status")).unwrap_or_default();

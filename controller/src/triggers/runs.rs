@@ -160,15 +160,16 @@ impl Runs {
     #[must_use]
     pub fn of(&self, key: &Key, url: &RepositoryUrl) -> Vec<Seen> {
         let state = self.store.state();
-        state.iter().filter(|object| repository_of(object).as_ref() == Some(key)).filter_map(|object| Seen::of(object, url)).collect()
+        state
+            .iter()
+            .filter(|object| repository_of(object).as_ref() == Some(key))
+            .filter_map(|object| Seen::of(object, url))
+            .collect()
     }
 }
 
 fn repository_of(object: &DynamicObject) -> Option<Key> {
-    Some(Key {
-        namespace: object.metadata.namespace.clone()?,
-        name: object.metadata.labels.as_ref()?.get(LABEL)?.clone(),
-    })
+    Some(Key { namespace: object.metadata.namespace.clone()?, name: object.metadata.labels.as_ref()?.get(LABEL)?.clone() })
 }
 
 /// What is kept of a run in memory.

@@ -63,7 +63,7 @@ impl Deliveries {
     fn forget(&mut self, now: Timestamp) {
         while let Some((time, key)) = self.order.front().copied() {
             let old = now.seconds().saturating_sub(time.seconds()) > REMEMBERED;
-            if !old && self.order.len() < MOST * 2 {
+            if !old && self.order.len() + 2 <= MOST * 2 {
                 return;
             }
             self.order.pop_front();
