@@ -23,7 +23,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("assay-step-push", &["assay-core", "assay-adapters", "assay-step"]),
     ("assay-step-rebuild", &["assay-core", "assay-adapters", "assay-step"]),
     ("assay-step-gate", &["assay-core", "assay-adapters", "assay-step"]),
-    ("assay-cluster-tests", &["assay-core", "assay-adapters", "assay-tekton", "assay-controller", "assay-step"]),
+    ("assay-cluster-tests", &["assay-core", "assay-adapters", "assay-tekton", "assay-controller", "assay-step", "assay-tests"]),
     ("assay-tests", &["assay-core", "assay-adapters", "assay-cli"]),
 ];
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// Settings of the gate's role
 #[derive(Debug, Clone, clap::Args)]
+#[group(id = "gate")]
 pub struct Settings {
     /// Runs judged at the same time
     #[arg(long = "gate-workers", value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -132,7 +132,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
     let watching = tokio::spawn(watch(Arc::clone(&shared), shutdown.clone()));
     let keeping = tokio::spawn({
         let stop = shutdown.receiver();
-        async move { keeper.run(stop).await }
+        async move { keeper.run(stop, now).await }
     });
     let leading = tokio::spawn(roles::lead(Arc::clone(&context), "triggers", shutdown.clone(), {
         let shared = Arc::clone(&shared);

@@ -133,7 +133,7 @@ pub(super) fn key_of(object: &DynamicObject) -> Key {
 
 /// The kind, for dynamic clients.
 #[must_use]
-pub fn resource() -> ApiResource {
+pub(super) fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("assay.dev", "v1alpha1", "SourceRepository"), "sourcerepositories")
 }
 

@@ -21,15 +21,15 @@ use serde_json::{Value, json};
 use super::repositories::{Key, take};
 
 /// Label with the name of the SourceRepository.
-pub const LABEL: &str = "assay.dev/source-repository";
+pub(super) const LABEL: &str = "assay.dev/source-repository";
 /// Annotation with the state that was last told to the git host, so that it is told once.
-pub const TOLD: &str = "assay.dev/told";
+pub(super) const TOLD: &str = "assay.dev/told";
 /// `spec.status` of a run that is held.
 const PENDING: &str = "PipelineRunPending";
 
 /// Tekton's PipelineRun.
 #[must_use]
-pub fn resource() -> ApiResource {
+pub(super) fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("tekton.dev", "v1", "PipelineRun"), "pipelineruns")
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 /// Triggers: events from git hosts, and the comparison with git
 #[derive(Debug, Clone, clap::Args)]
+#[group(id = "triggers")]
 pub struct Settings {
     /// Where Tekton Triggers reaches the interceptor, over TLS
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8444")]

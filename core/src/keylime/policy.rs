@@ -57,7 +57,8 @@ impl TpmPolicy {
                 mask = u32::from_str_radix(digits, 16).map_err(|_| wrong())?;
                 continue;
             }
-            let pcr: u8 = member.parse().ok().filter(|pcr| *pcr <= LAST_PCR && pcr.to_string() == *member).ok_or_else(wrong)?;
+            let number = member.parse::<u8>().ok();
+            let pcr = number.filter(|pcr| *pcr <= LAST_PCR && pcr.to_string() == *member).ok_or_else(wrong)?;
             // One value may stand without a list.
             let listed = match value {
                 serde_json::Value::Array(items) => items.iter().map(serde_json::Value::as_str).collect::<Option<Vec<_>>>(),
@@ -160,7 +161,7 @@ impl Requirements {
         }
         for (name, accepted) in &self.pcrs {
             let no_pcr = || Shortfall::NoPcr { pcr: name.chars().take(20).collect() };
-            let pcr: u8 = name.parse().ok().filter(|pcr| *pcr <= LAST_PCR).ok_or_else(no_pcr)?;
+            let pcr = name.parse::<u8>().ok().filter(|pcr| *pcr <= LAST_PCR).ok_or_else(no_pcr)?;
             let checked = policy.checked.get(&pcr).ok_or(Shortfall::NotChecked { pcr })?;
             if let Some(value) = checked.iter().find(|value| !accepted.contains(*value)) {
                 return Err(Shortfall::OtherValue { pcr, value: value.clone() });

@@ -91,12 +91,15 @@ fn a_recent_good_quote_under_the_policy_asked_for_is_trusted_until_it_is_too_old
     assert_eq!(judged(&[("attestation_period", json!("1m"))]).trusted_until, Some(at(DATE - 5 + 180)));
 }
 
+/// Fields changed, why the node is not trusted, what happens to what runs there.
+type Case = (Vec<(&'static str, Value)>, NodeReason, Eviction);
+
 /// Every row of what can be wrong: (what the verifier says, why, what happens to what runs there).
 #[test]
 fn everything_else_is_not_trusted_and_says_why() {
     use Eviction::{AfterGrace, Now};
     let event = |event: &str| ("last_event_id", json!(event));
-    let cases: Vec<(Vec<(&str, Value)>, NodeReason, Eviction)> = vec![
+    let cases: Vec<Case> = vec![
         (vec![("operational_state", json!(9)), ("attestation_status", json!("FAIL"))], NodeReason::EvidenceFailed, Now),
         (vec![("operational_state", json!(9))], NodeReason::EvidenceFailed, Now),
         (vec![("attestation_status", json!("FAIL"))], NodeReason::EvidenceFailed, Now),
