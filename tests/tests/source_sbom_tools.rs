@@ -28,9 +28,12 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
+/// A tree's name, its SBOM in SPDX and in CycloneDX.
+type Described = (String, PathBuf, PathBuf);
+
 /// SBOMs of every tree of the corpus, staged in a repository of its own: `NAME.spdx.json` and `NAME.cdx.json`.
-fn documents() -> &'static [(String, PathBuf, PathBuf)] {
-    static DOCUMENTS: OnceLock<(tempfile::TempDir, Vec<(String, PathBuf, PathBuf)>)> = OnceLock::new();
+fn documents() -> &'static [Described] {
+    static DOCUMENTS: OnceLock<(tempfile::TempDir, Vec<Described>)> = OnceLock::new();
     &DOCUMENTS
         .get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
@@ -49,7 +52,7 @@ fn documents() -> &'static [(String, PathBuf, PathBuf)] {
         .1
 }
 
-fn describe(folder: &Path, name: &str, tree: &Path) -> (String, PathBuf, PathBuf) {
+fn describe(folder: &Path, name: &str, tree: &Path) -> Described {
     let repository = folder.join(format!("{name}.git"));
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
