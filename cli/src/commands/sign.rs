@@ -23,6 +23,7 @@ use crate::source::{self, Destination};
 ///
 /// Without --blob and --statement, signs .assay/source.spdx.json and writes .assay/signatures/NAME.*.
 /// With --note, signs for a commit that exists, in its git note under refs/notes/assay: the note's SBOM, which is written if there is none.
+/// --url and --ref count with --note alone, since hooks and settings name them for all commands: another SBOM says its own.
 /// With --blob and --type, signs a Statement whose subject is the file and whose predicate is --predicate.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -129,9 +130,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     }
     if args.note {
         return sign_note(args, context, &key);
-    }
-    if args.destination.url.is_some() || args.destination.reference.is_some() {
-        return Err(Failure::usage("NoteNeeded", anyhow!("--url and --ref are for --note: the SBOM in the tree says its own")));
     }
     let (document, in_tree) = match &args.blob {
         Some(path) => (input::read(path, limits::SBOM_BYTES)?, None),
