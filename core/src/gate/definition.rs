@@ -51,8 +51,8 @@ pub fn judge_definition(
     trust_root: Option<&TrustRoot>,
     now: Timestamp,
 ) -> Result<DefinitionWord, DefinitionRefusal> {
-    let (word, documents) = published(request.evidence, policy, trust_root, now)?;
-    let pipeline = the_pipeline(&documents, request.pipeline)?;
+    let (word, documents, rows) = published(request.evidence, policy, trust_root, now)?;
+    let pipeline = the_pipeline(&documents, &rows, request.pipeline)?;
     rules::check(pipeline, &Rules { gate: Some(request.gate), without_gate: false, custom_tasks: &[] })?;
     rules::check_scripts(pipeline, &documents)?;
     compare::pipeline(pipeline, request.recorded)?;
@@ -69,7 +69,7 @@ pub fn judge_published(
     trust_root: Option<&TrustRoot>,
     now: Timestamp,
 ) -> Result<DefinitionWord, DefinitionRefusal> {
-    published(evidence, policy, trust_root, now).map(|(word, _)| word)
+    published(evidence, policy, trust_root, now).map(|(word, _, _)| word)
 }
 
 fn published(
@@ -77,7 +77,7 @@ fn published(
     policy: &Policy,
     trust_root: Option<&TrustRoot>,
     now: Timestamp,
-) -> Result<(DefinitionWord, Vec<Document>), DefinitionRefusal> {
+) -> Result<(DefinitionWord, Vec<Document>, Vec<Row>), DefinitionRefusal> {
     let Some(authority) = &policy.spec().definitions else {
         let found = format!("policy {:?} has none", policy.name());
         let finding = Finding::refused(Edge::E3, Reason::FactMissing, "a policy with `definitions`", found);
@@ -90,7 +90,8 @@ fn published(
     for document in &documents {
         rules::check_task_document(document)?;
     }
-    Ok((DefinitionWord { sbom: Digest::of(&evidence.sbom), rows: sbom.rows.iter().map(descriptor).collect() }, documents))
+    let word = DefinitionWord { sbom: Digest::of(&evidence.sbom), rows: sbom.rows.iter().map(descriptor).collect() };
+    Ok((word, documents, sbom.rows))
 }
 
 /// Reads every document as Tekton does.
@@ -106,11 +107,19 @@ fn documents(evidence: &DefinitionEvidence) -> Result<Vec<Document>, DefinitionR
     Ok(documents)
 }
 
-/// The Pipeline of the definition: the one that the run names, or the only one.
-fn the_pipeline(documents: &[Document], checksum: Option<Digest>) -> Result<&Document, DefinitionRefusal> {
-    let mut pipelines = documents
+/// The Pipeline of the definition: the one that the run names, by the digest of its row, or the only one.
+fn the_pipeline<'a>(
+    documents: &'a [Document],
+    rows: &[Row],
+    checksum: Option<Digest>,
+) -> Result<&'a Document, DefinitionRefusal> {
+    let named: Vec<Digest> = rows
         .iter()
-        .filter(|document| document.kind() == Kind::Pipeline && checksum.is_none_or(|checksum| document.checksum() == checksum));
+        .filter(|row| row.kind == Kind::Pipeline.as_str() && checksum.is_none_or(|checksum| row.digest == checksum))
+        .map(|row| row.document)
+        .collect();
+    let mut pipelines =
+        documents.iter().filter(|document| document.kind() == Kind::Pipeline && named.contains(&document.bytes_digest()));
     match (pipelines.next(), pipelines.next()) {
         (Some(pipeline), None) => Ok(pipeline),
         (first, _) => {

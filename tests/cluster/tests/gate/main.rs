@@ -4,5 +4,6 @@
 
 mod custom_runs;
 mod pipelines;
+mod rights;
 mod sources;
 mod world;

@@ -15,7 +15,9 @@ use assay_controller::roles::{self, Context, ShutdownTrigger};
 use assay_core::git::Note;
 use assay_core::signature::SignatureFormat;
 use assay_core::spdx::source::{self, Carrier, Parts, Place};
-use kube::api::DynamicObject;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// The ref commits are built for.
@@ -50,6 +52,7 @@ fn key() -> SigningKey {
 impl<'a> World<'a> {
     /// A repository that Alice may sign for, its policy `gate`, and a controller with these settings besides.
     pub(crate) async fn new(test: &'a Test, settings: &[&str]) -> Result<World<'a>> {
+        definitions(test).await?;
         let repository = test.repository("app").await?;
         let served = test.env().git_folder()?.join(format!("{}-app.git", test.namespace()));
         test.output(
@@ -192,6 +195,16 @@ impl<'a> World<'a> {
     pub(crate) fn folder(&self) -> PathBuf {
         self.repository.folder.clone()
     }
+}
+
+/// Our kinds, as this source has them.
+async fn definitions(test: &Test) -> Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(test.client());
+    for crd in assay_controller::api::all().into_iter().filter(|crd| crd.spec.group == assay_controller::api::GROUP) {
+        let name = crd.metadata.name.clone().context("a definition has a name")?;
+        api.patch(&name, &PatchParams::apply("assay-tests").force(), &Patch::Apply(&crd)).await?;
+    }
+    Ok(())
 }
 
 /// Starts the gate's role for the test's namespace alone, in this process.
