@@ -4,6 +4,7 @@
 
 mod by_hand;
 mod definition;
+mod gated;
 mod world;
 
 use std::time::Duration;

@@ -76,6 +76,11 @@ impl Drop for Controller {
 impl<'t> World<'t> {
     /// Everything up to the moment where a run can be started.
     pub(crate) async fn new(test: &'t Test) -> Result<World<'t>> {
+        Self::with(test, false).await
+    }
+
+    /// The same, with a gate that has its check repeated in a TaskRun, or not.
+    pub(crate) async fn with(test: &'t Test, recorded: bool) -> Result<World<'t>> {
         let key = || generate(&Password::new(PASSWORD)).unwrap();
         let (author, publisher, gate) = (key(), key().key, key());
         let place = format!("{}/{}", test.env().registry()?, test.namespace());
@@ -98,7 +103,15 @@ impl<'t> World<'t> {
         publish(&definitions, &definition_tag(&pipeline), &definition).await?;
         let image = format!("{place}/app");
         commit_signed(test, &repository, &author).await?;
-        let controller = start_gate(test, &gate).await?;
+        let image_of_gate = match recorded {
+            true => {
+                let digests = std::fs::read_to_string(test.folder().join("images/digests"))?;
+                let digest = digests.lines().find_map(|line| line.strip_prefix("gate ")).context("the gate's image")?;
+                Some(format!("--gate-image={place}/assay/gate@{digest}"))
+            }
+            false => None,
+        };
+        let controller = start_gate(test, &gate, image_of_gate).await?;
         let world = Self { test, repository, image, author, publisher, gate, entries, _controller: controller };
         test.create(&world.policy_text(None)).await?;
         let settings = json!({"policyRef": {"kind": "TrustPolicy", "name": "app"}, "definitions": definitions});
@@ -239,13 +252,13 @@ async fn commit_signed(test: &Test, repository: &Repository, author: &Generated)
 }
 
 /// Starts the controller's gate with this key.
-async fn start_gate(test: &Test, key: &Generated) -> Result<Controller> {
+async fn start_gate(test: &Test, key: &Generated, image: Option<String>) -> Result<Controller> {
     let folder = test.folder().join("signing");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("cosign.key"), &key.private_pem)?;
     std::fs::write(folder.join("cosign.password"), PASSWORD)?;
     let git = test.env().git_url()?.trim_start_matches("http://");
-    let config = Config::parse_from(vec![
+    let mut arguments = vec![
         "assay-controller".to_owned(),
         "--no-lease".to_owned(),
         format!("--namespace={}", test.namespace()),
@@ -256,8 +269,9 @@ async fn start_gate(test: &Test, key: &Generated) -> Result<Controller> {
         format!("--signing-password-file={}", folder.join("cosign.password").display()),
         format!("--gate-cache={}", test.folder().join("cache").display()),
         format!("--gate-verifier-id={VERIFIER}"),
-    ])?;
-    let context = Arc::new(Context::new(test.client(), config));
+    ];
+    arguments.extend(image);
+    let context = Arc::new(Context::new(test.client(), Config::parse_from(arguments)?));
     let (stop, shutdown) = roles::shutdown();
     let task = tokio::spawn(async move {
         // A test of a gate that fails waits in vain, and says what it waited for.
@@ -280,7 +294,7 @@ async fn step_images(test: &Test, registry: &str) -> Result<PathBuf> {
     command
         .args(["--profile", "dev", "--registry", registry, "--plain-http", host, "--out"])
         .arg(&out)
-        .args(["fetch", "pack", "build", "sbom", "push"])
+        .args(["fetch", "pack", "build", "sbom", "push", "gate"])
         .env("ASSAY_BIN", program::assay());
     test.output(Duration::from_secs(120), &mut command).await?;
     Ok(out.join("catalog"))
