@@ -148,6 +148,11 @@ impl<'t> World<'t> {
             .await
     }
 
+    /// Where the source is.
+    pub(crate) fn url(&self) -> &str {
+        &self.repository.url
+    }
+
     /// Waits for a run to succeed; where the gate refused, its word says why.
     pub(crate) async fn built(&self, run: &Handle) -> Result<DynamicObject> {
         let ended = self.test.succeeded(run).await;
