@@ -40,7 +40,7 @@ pub struct Settings {
     /// Further names and IP addresses the webhooks are reached by, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub webhook_name: Vec<String>,
-    /// Name of the webhook configurations that get our authority's certificate
+    /// Name of the webhook configurations that get our authority's certificate; that of a build cluster has `-build` after it
     #[arg(long, value_name = "NAME", default_value = "assay.dev")]
     pub webhook_configuration: String,
     /// Namespaces whose objects are let through, separated by commas. They are known by name alone

@@ -36,8 +36,6 @@ use metrics::Metrics;
 pub const NAME: &str = "webhook";
 /// Secret with the certificates of the listener.
 const CERTIFICATES: &str = "assay-webhook-tls";
-/// `ClusterInterceptor` of Tekton Triggers that is served here.
-const INTERCEPTOR: &str = "assay";
 
 /// Routes of other roles that are served on the same listener.
 pub const PARTS: &[fn(&Arc<Context>) -> Routes] = &[];
@@ -78,8 +76,8 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
         names,
         targets: vec![
             BundleTarget::ValidatingWebhook(settings.webhook_configuration.clone()),
+            BundleTarget::ValidatingWebhook(format!("{}-build", settings.webhook_configuration)),
             BundleTarget::MutatingWebhook(settings.webhook_configuration.clone()),
-            BundleTarget::ClusterInterceptor(INTERCEPTOR.to_owned()),
         ],
         certificates: Arc::clone(&certificates),
     };
