@@ -133,6 +133,20 @@ fn shown_refusal(edges: &[EdgeStatus]) -> Refusal {
     }
 }
 
+impl Known {
+    /// The edge that it is refused for, if that is known.
+    fn edge(&self) -> Option<Edge> {
+        match self {
+            Self::Signed { refusal: Some(refusal), .. } | Self::Undecided { refusal, .. } => refusal.edge,
+            Self::Signed { refusal: None, .. } => None,
+        }
+    }
+
+    const fn passes(&self) -> bool {
+        matches!(self, Self::Signed { passed: true, .. })
+    }
+}
+
 impl Verdicts {
     /// Takes an object of the cluster. Its signed verdict counts if it is newer than what is known.
     ///
@@ -173,6 +187,12 @@ impl Verdicts {
         }
         match held.get(&key) {
             Some(before) if before.time() > known.time() => {}
+            // The object comes back from the cluster before its status does: the replay itself knew why.
+            Some(before) if before.time() == known.time() && before.edge().is_some() && known.edge().is_none() => {
+                if before.passes() != known.passes() {
+                    held.insert(key, known);
+                }
+            }
             Some(before @ Known::Signed { .. }) if matches!(known, Known::Undecided { .. }) && before.is_fresh(known.time()) => {}
             None if held.len() >= HELD => {}
             _ => {

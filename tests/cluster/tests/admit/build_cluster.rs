@@ -51,7 +51,10 @@ spec: {{steps: [{{name: s, image: i, command: [c]}}]}}
         // A run of a named Task is fine, but its status is not the editor's to write.
         let run = test.create_as(editor.clone(), task_run(json!({"name": "fine"}), by_name)).await?;
         let account = format!("--as=system:serviceaccount:{namespace}:editor");
-        let status = json!({"status": {"conditions": [{"type": "Succeeded", "status": "True"}]}}).to_string();
+        let status = json!({"status": {"conditions": [
+            {"type": "Succeeded", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        ]}})
+        .to_string();
         let (done, said) = world
             .kubectl(&["patch", "taskrun", run.name(), "--subresource=status", "--type=merge", "-p", &status, &account])
             .await?;

@@ -86,7 +86,8 @@ fn threat_strangers_and_oversized_reviews_get_nowhere() {
             let data = format!("@{}", body.display());
             let mut command = tokio::process::Command::new("curl");
             command.args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--data-binary", &data, &url]);
-            test.output(Duration::from_secs(60), &mut command).await
+            let (_, code, _) = test.ended(Duration::from_secs(60), &mut command).await?;
+            anyhow::Ok(code)
         };
         let file = |name: &str, bytes: &[u8]| {
             let path = test.folder().join(name);
@@ -94,7 +95,9 @@ fn threat_strangers_and_oversized_reviews_get_nowhere() {
             path
         };
         let large = file("large", &vec![b' '; 9 * 1024 * 1024]);
-        assert_eq!(curl("/admission/validate", &large).await?, "413");
+        // Whoever still sends when the answer comes may see the connection end instead of it.
+        let code = curl("/admission/validate", &large).await?;
+        assert!(["413", "000"].contains(&code.as_str()), "{code}");
         let deep = file("deep", format!("{{\"a\":{}1{}}}", "[".repeat(5_000), "]".repeat(5_000)).as_bytes());
         assert_eq!(curl("/admission/validate", &deep).await?, "400");
         assert_eq!(curl("/admission/validate", &file("empty", b"{}")).await?, "400");
