@@ -19,7 +19,8 @@ pub struct Config {
     /// What to do instead of working.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Roles this process has, separated by commas; all that there are if none is named
+    /// Roles this process has, separated by commas: gate, webhook (with the arbiter), triggers. Without it gate and webhook, since
+    /// triggers needs the manifests of tekton/triggers
     #[arg(long, value_name = "ROLES", value_delimiter = ',', value_parser = role)]
     pub roles: Vec<String>,
     /// Namespace this controller is installed in: leases and its own secrets
@@ -112,7 +113,10 @@ impl Config {
     /// Whether this process has a role.
     #[must_use]
     pub fn has_role(&self, name: &str) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| role == name)
+        if self.roles.is_empty() {
+            return ROLES.iter().any(|role| role.name == name && role.by_default);
+        }
+        self.roles.iter().any(|role| role == name)
     }
 
     /// What HTTP clients trust and how long they wait.
@@ -167,6 +171,7 @@ mod tests {
         let config = Config::parse_from(["assay-controller", "--roles", "gate"]).unwrap();
         assert!(config.has_role("gate") && !config.has_role("other"));
         assert!(Config::parse_from(["assay-controller", "--roles", "gates"]).is_err());
-        assert!(Config::parse_from(["assay-controller"]).unwrap().has_role("gate"), "no role named means all");
+        let usual = Config::parse_from(["assay-controller"]).unwrap();
+        assert!(usual.has_role("gate") && usual.has_role("webhook") && !usual.has_role("triggers"));
     }
 }

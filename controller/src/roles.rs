@@ -33,15 +33,22 @@ pub struct Role {
     /// Whether the whole role works on one replica only. A role that answers requests runs everywhere, and calls [`lead`] for what
     /// it writes.
     pub led: bool,
+    /// Whether a controller has it that is told no roles. One that needs more than the base installation has to be asked for.
+    pub by_default: bool,
     /// Works until shutdown.
     pub run: fn(Arc<Context>, Shutdown) -> Working,
 }
 
 /// Every role.
 pub const ROLES: &[Role] = &[
-    Role { name: "gate", led: true, run: |context, shutdown| Box::pin(gate::run(context, shutdown)) },
-    Role { name: webhook::NAME, led: false, run: |context, shutdown| Box::pin(webhook::run(context, shutdown)) },
-    Role { name: "triggers", led: false, run: |context, shutdown| Box::pin(triggers::run(context, shutdown)) },
+    Role { name: "gate", led: true, by_default: true, run: |context, shutdown| Box::pin(gate::run(context, shutdown)) },
+    Role {
+        name: webhook::NAME,
+        led: false,
+        by_default: true,
+        run: |context, shutdown| Box::pin(webhook::run(context, shutdown)),
+    },
+    Role { name: "triggers", led: false, by_default: false, run: |context, shutdown| Box::pin(triggers::run(context, shutdown)) },
 ];
 
 /// What roles share.

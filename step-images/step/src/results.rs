@@ -106,8 +106,13 @@ impl Results {
         let carried = serde_json::to_vec(&Carried { key: name, value, kind: 1 }).or_internal("Internal")?.len() + 1;
         let total = {
             let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-            sizes.insert(name.to_owned(), carried);
-            sizes.values().sum::<usize>() + FRAME_BYTES
+            let others: usize = sizes.iter().filter(|(other, _)| *other != name).map(|(_, size)| size).sum();
+            let total = others + carried + FRAME_BYTES;
+            // What is refused is not written, so it counts no further.
+            if total <= self.limit {
+                sizes.insert(name.to_owned(), carried);
+            }
+            total
         };
         if total > self.limit {
             let error = ResultError::TooLarge { found: total, limit: self.limit };
