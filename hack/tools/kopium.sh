@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
 # Writes the Rust bindings of Tekton's CRDs into a folder: kopium.sh FOLDER. Builds the pinned kopium once.
+# Without a folder it only builds kopium, and prints its path as the other tools do.
 #
 # The CRDs are those of the Tekton module that hack/tools/tekton/go.mod pins. kopium stays out of the workspace's lock file.
 set -euo pipefail
-out=${1:?usage: kopium.sh FOLDER}
+out=${1-}
+[ -z "$out" ] || out=$(realpath -m "$out")
 cd "$(dirname "$0")/../.."
 # shellcheck source=hack/lib.sh
 . hack/lib.sh
 
 cargo_tool kopium "$KOPIUM_VERSION"
+if [ -z "$out" ]; then
+  command -v kopium
+  exit 0
+fi
 crds=$(cd hack/tools/tekton && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go list -m -f '{{.Dir}}' github.com/tektoncd/pipeline)/config/300-crds
 [ -d "$crds" ] || die "Tekton's module is not there; run 'go mod download' in hack/tools/tekton"
 
