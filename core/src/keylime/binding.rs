@@ -54,10 +54,23 @@ pub struct Binding {
     pub node: String,
     /// The node's UID, or its providerID: a node made anew under the same name is another node.
     pub identity: NodeIdentity,
+    /// The verifier that knows the agent, by the name it has here.
+    pub verifier: String,
     /// The agent.
     pub agent: AgentId,
     /// What the node must attest.
     pub requirements: Requirements,
+}
+
+/// A node that needs no attestation, since what attests the others runs there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exemption {
+    /// Name of the object that says so.
+    pub name: String,
+    /// The node's name.
+    pub node: String,
+    /// The node's UID or providerID.
+    pub identity: NodeIdentity,
 }
 
 /// What a node is besides its name.
@@ -114,6 +127,7 @@ pub enum Unbound {
 pub struct Bindings {
     by_node: BTreeMap<String, Vec<Binding>>,
     by_agent: BTreeMap<AgentId, Vec<String>>,
+    exemptions: Vec<Exemption>,
 }
 
 impl Bindings {
@@ -126,6 +140,20 @@ impl Bindings {
             all.by_node.entry(binding.node.clone()).or_default().push(binding);
         }
         all
+    }
+
+    /// Adds the nodes that need no attestation.
+    #[must_use]
+    pub fn with_exemptions(mut self, exemptions: impl IntoIterator<Item = Exemption>) -> Self {
+        self.exemptions.extend(exemptions);
+        self
+    }
+
+    /// Whether this node needs no attestation: it is exempt, and nothing binds it to an agent besides.
+    #[must_use]
+    pub fn is_exempt(&self, node: &Node) -> bool {
+        let named = self.exemptions.iter().any(|exemption| exemption.node == node.name && exemption.identity.is(node));
+        named && !self.by_node.contains_key(&node.name)
     }
 
     /// The one binding of a node.

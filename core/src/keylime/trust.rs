@@ -319,21 +319,3 @@ fn silent(previous: &Previous, now: Timestamp) -> Judgement {
         },
     }
 }
-
-/// Whether so many nodes lost trust together that the cause is taken for an outage, not for the nodes. Nobody is evicted then; none of
-/// them gets new workloads either. `turns` are judgements before and after.
-pub fn temper(turns: &mut [(Previous, Judgement)]) -> bool {
-    let was = |previous: &Previous| previous.judgement.as_ref().is_some_and(|known| known.reason == NodeReason::Attested);
-    let before = turns.iter().filter(|(previous, _)| was(previous)).count();
-    let lost = turns.iter().filter(|(previous, now)| was(previous) && now.reason != NodeReason::Attested).count();
-    // Three of a small fleet, a third of a large one.
-    let outage = lost >= 3 && lost.saturating_mul(3) >= before;
-    if outage {
-        for (previous, now) in turns.iter_mut() {
-            if was(previous) && now.reason != NodeReason::Attested {
-                now.eviction = Eviction::Never;
-            }
-        }
-    }
-    outage
-}

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use assay_core::keylime::binding::{Binding, Node, NodeIdentity};
+use assay_core::keylime::binding::{Binding, Exemption, Node, NodeIdentity};
 use assay_core::keylime::policy::{Demand, Requirements};
-use assay_core::keylime::{AgentId, Bindings, Eviction, Judgement, NodeReason, Previous, judge, parse_fleet, temper};
+use assay_core::keylime::{AgentId, Bindings, Eviction, Judgement, NodeReason, Previous, judge, parse_fleet};
 use assay_core::time::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -66,6 +66,7 @@ fn binding(name: &str, node: &str, uid: &str, agent: &str) -> Binding {
         name: name.into(),
         node: node.into(),
         identity: NodeIdentity::Uid(uid.into()),
+        verifier: "default".into(),
         agent: AgentId::from_hex(agent).unwrap(),
         requirements: requirements(),
     }
@@ -325,22 +326,19 @@ fn a_silent_verifier_evicts_nobody_and_admits_nobody_beyond_the_age_of_its_last_
 }
 
 #[test]
-fn many_nodes_that_flip_together_are_an_outage_and_nobody_is_evicted() {
-    let good = judged(&[]);
-    let lost = judged(&[("operational_state", json!(9))]);
-    let before = Previous::default().after(&good, Some(at(DATE)));
-    let turn = |lost_count: usize, all: usize| -> Vec<(Previous, Judgement)> {
-        (0..all).map(|index| (before.clone(), if index < lost_count { lost.clone() } else { good.clone() })).collect()
-    };
-    for (lost_count, all, outage) in
-        [(1, 1, false), (2, 2, false), (3, 3, true), (3, 9, true), (3, 10, false), (40, 100, true), (33, 100, false)]
-    {
-        let mut turns = turn(lost_count, all);
-        assert_eq!(temper(&mut turns), outage, "{lost_count} of {all}");
-        let evicted = turns.iter().filter(|(_, now)| now.eviction == Eviction::Now).count();
-        assert_eq!(evicted, if outage { 0 } else { lost_count });
-        assert!(turns.iter().take(lost_count).all(|(_, now)| !now.is_trusted(at(DATE))), "none of them is trusted either way");
+fn an_exemption_is_for_one_node_that_nothing_else_binds() {
+    let exempt = |identity| Exemption { name: "e".into(), node: "node-1".into(), identity };
+    let uid = |uid: &str| NodeIdentity::Uid(uid.into());
+    let none = || Bindings::new([]);
+    assert!(none().with_exemptions([exempt(uid("uid-1"))]).is_exempt(&node()));
+    assert!(!none().is_exempt(&node()));
+    for identity in [uid("uid-2"), uid(""), NodeIdentity::ProviderId("uid-1".into()), NodeIdentity::ProviderId(String::new())] {
+        assert!(!none().with_exemptions([exempt(identity)]).is_exempt(&node()));
     }
+    let other = Node { name: "node-2".into(), ..node() };
+    assert!(!none().with_exemptions([exempt(uid("uid-1"))]).is_exempt(&other));
+    let bound = Bindings::new([binding("b", "node-1", "uid-1", AGENT)]).with_exemptions([exempt(uid("uid-1"))]);
+    assert!(!bound.is_exempt(&node()), "a binding asks for more, so it counts");
 }
 
 #[test]
