@@ -13,6 +13,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
+use tokio::sync::watch;
 
 use super::Secrets;
 use crate::api::source_repository::{SourceRepositorySpec, SourceRepositoryStatus};
@@ -141,6 +142,7 @@ pub(super) fn resource() -> ApiResource {
 pub struct Repositories {
     store: Store<DynamicObject>,
     writer: Mutex<Option<Writer<DynamicObject>>>,
+    listed: Listed,
 }
 
 impl fmt::Debug for Repositories {
@@ -160,7 +162,7 @@ impl Repositories {
     #[must_use]
     pub fn new() -> Self {
         let writer = Writer::new(resource());
-        Self { store: writer.as_reader(), writer: Mutex::new(Some(writer)) }
+        Self { store: writer.as_reader(), writer: Mutex::new(Some(writer)), listed: Listed::default() }
     }
 
     /// The store itself.
@@ -177,6 +179,7 @@ impl Repositories {
         while let Some(event) = stream.next().await {
             match event {
                 Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => wake(key_of(&object)),
+                Ok(watcher::Event::InitDone) => self.listed.set(),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "watch of SourceRepositories"),
             }
@@ -185,8 +188,7 @@ impl Repositories {
 
     /// Waits until they were listed once.
     pub async fn ready(&self) {
-        // An error means that the watch has ended, and then there is nothing to wait for.
-        let _ = self.store.wait_until_ready().await;
+        self.listed.wait().await;
     }
 
     /// Those of a namespace that can be read; one alone if it is named.
@@ -223,7 +225,46 @@ fn readable(object: &DynamicObject) -> Option<Repository> {
     Repository::of(object).ok()
 }
 
+/// Whether a store was filled once.
+///
+/// `Store::wait_until_ready` of kube-runtime 5.0 keeps the waker of its last caller alone, so of several tasks that wait all but one
+/// would wait for ever (`utils/delayed_init.rs`).
+#[derive(Debug)]
+pub(super) struct Listed(watch::Sender<bool>);
+
+impl Default for Listed {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Listed {
+    /// Says so.
+    pub(super) fn set(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits until it was said, by any number of tasks.
+    pub(super) async fn wait(&self) {
+        // The sender lives as long as the one who waits on it.
+        let _ = self.0.subscribe().wait_for(|listed| *listed).await;
+    }
+}
+
 /// The writer of a store, once.
 pub(super) fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
     slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn everybody_who_waits_is_woken() {
+        let listed = Listed::default();
+        let waiting = futures::future::join_all((0..5).map(|_| listed.wait()));
+        futures::join!(waiting, async { listed.set() });
+        listed.wait().await;
+    }
 }

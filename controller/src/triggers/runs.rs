@@ -18,7 +18,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 
-use super::repositories::{Key, take};
+use super::repositories::{Key, Listed, take};
 
 /// Label with the name of the SourceRepository.
 pub(super) const LABEL: &str = "assay.dev/source-repository";
@@ -110,6 +110,7 @@ impl Seen {
 pub struct Runs {
     store: Store<DynamicObject>,
     writer: Mutex<Option<Writer<DynamicObject>>>,
+    listed: Listed,
 }
 
 impl fmt::Debug for Runs {
@@ -129,7 +130,7 @@ impl Runs {
     #[must_use]
     pub fn new() -> Self {
         let writer = Writer::new(resource());
-        Self { store: writer.as_reader(), writer: Mutex::new(Some(writer)) }
+        Self { store: writer.as_reader(), writer: Mutex::new(Some(writer)), listed: Listed::default() }
     }
 
     /// Watches until dropped; a second call does nothing.
@@ -145,6 +146,7 @@ impl Runs {
                         wake(key);
                     }
                 }
+                Ok(watcher::Event::InitDone) => self.listed.set(),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "watch of PipelineRuns"),
             }
@@ -153,7 +155,7 @@ impl Runs {
 
     /// Waits until they were listed once.
     pub async fn ready(&self) {
-        let _ = self.store.wait_until_ready().await;
+        self.listed.wait().await;
     }
 
     /// Those of one repository.
