@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, GitOid};
 use crate::edge::{Edge, EdgeState, Finding};
 use crate::reference::Repository;
 use crate::time::Timestamp;
@@ -31,6 +31,21 @@ pub struct Verdict {
     evidence: Vec<Used>,
     children: Vec<ChildVerdict>,
     notes: Vec<String>,
+    #[serde(skip)]
+    origin: Option<Origin>,
+}
+
+/// Where the image came from, as its builder's provenance and its gate say: what order and revocations are asked about later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// URL of the source repository.
+    pub source: String,
+    /// Full name of the ref; empty where nothing signed says it.
+    pub reference: String,
+    /// The commit.
+    pub commit: GitOid,
+    /// Its first-parent count, as the gate signed it.
+    pub depth: Option<u64>,
 }
 
 /// A document that the verdict rests on.
@@ -78,6 +93,7 @@ impl Verdict {
             evidence: Vec::new(),
             children: Vec::new(),
             notes: Vec::new(),
+            origin: None,
         };
         verdict.decide();
         verdict
@@ -96,6 +112,11 @@ impl Verdict {
 
     pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
         self.notes = notes;
+        self
+    }
+
+    pub(crate) fn with_origin(mut self, origin: Option<Origin>) -> Self {
+        self.origin = origin;
         self
     }
 
@@ -177,6 +198,12 @@ impl Verdict {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Where the image came from, if a builder of the policy says so.
+    #[must_use]
+    pub const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// Every finding, of the image and of its platforms, that keeps it from being verified.

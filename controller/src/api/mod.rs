@@ -1,5 +1,6 @@
 //! Our own kinds, `assay.dev/v1alpha1`: the Rust types are their source, the CRDs in `controller/deploy/crds` are generated.
 
+pub mod admission_record;
 pub mod image_verdict;
 pub mod image_watch;
 pub mod signed_exception;
@@ -11,6 +12,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
+pub use admission_record::AdmissionRecord;
 pub use image_verdict::ImageVerdict;
 pub use image_watch::ImageWatch;
 pub use signed_exception::SignedException;
@@ -48,6 +50,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         ImageWatch::crd(),
         ImageVerdict::crd(),
         SignedException::crd(),
+        AdmissionRecord::crd(),
         SourceRepository::crd(),
     ]
 }

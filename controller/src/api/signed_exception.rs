@@ -34,7 +34,7 @@ pub struct SignedExceptionSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedExceptionStatus {
-    /// `InForce`, `Expired` or `Refused`.
+    /// `InForce`, `NotYet`, `Expired` or `Refused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// When it ends, RFC 3339.

@@ -20,9 +20,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::clock::now;
+use super::recorder::{self, Memory};
 use super::registry_watch::{Schedule, Target, look};
 use super::store::Known;
-use super::{Shared, publish};
+use super::{Settings, Shared, exceptions, publish, running};
 use crate::api::image_watch::ImageWatchStatus;
 use crate::api::{ImageVerdict, ImageWatch};
 use crate::roles::{Context, FIELD_MANAGER, RoleError, Shutdown};
@@ -145,8 +146,26 @@ impl Attempts {
 /// # Errors
 /// None of its own: what fails is logged and tried again.
 pub async fn run(shared: Arc<Shared>, context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleError> {
+    let memory = Memory::default();
+    let settings = context.config.arbiter.clone();
+    let watched = memory.follow(context.client.clone(), &shared, &settings, shutdown.receiver());
+    tokio::select! {
+        ended = work(&shared, &context, &memory, &settings, &shutdown) => ended,
+        () = watched => Ok(()),
+    }
+}
+
+async fn work(
+    shared: &Arc<Shared>,
+    context: &Context,
+    memory: &Memory,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> Result<(), RoleError> {
     let mut attempts = Attempts::default();
     let mut looks = JoinSet::new();
+    let (mut exceptions, mut kept, mut told) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+    let mut changes = shared.policies.changes();
     let mut left: HashMap<Digest, Instant> = HashMap::new();
     let mut reports: BTreeMap<Repository, (usize, Option<String>)> = BTreeMap::new();
     let connection = shared.replayer.evidence.connection().clone();
@@ -187,13 +206,21 @@ pub async fn run(shared: Arc<Shared>, context: Arc<Context>, shutdown: Shutdown)
             }
         }
         shared.verdicts.drop_undecided(now());
-        renew(&shared, &mut attempts);
-        clean(&shared, &context.client, &mut left).await;
+        if changes.has_changed().unwrap_or(false) {
+            changes.mark_unchanged();
+            memory.look_again();
+        }
+        renew(shared, memory, &mut attempts);
+        clean(shared, &context.client, &mut left).await;
+        memory.turn(shared, &context.client).await;
+        exceptions::report(shared, &context.client, &mut exceptions).await;
+        recorder::keep_revocations(shared, &context.client, &mut kept).await;
+        running::look(shared, &context.client, settings, memory, &mut told).await;
     }
 }
 
 /// Begins whatever replay is due.
-fn renew(shared: &Arc<Shared>, attempts: &mut Attempts) {
+fn renew(shared: &Arc<Shared>, memory: &Memory, attempts: &mut Attempts) {
     let policies = shared.policies.current();
     let loaded: Vec<&Arc<Policy>> = policies.iter().filter_map(|bound| bound.policy.as_ref().ok()).collect();
     let known = shared.verdicts.all();
@@ -205,6 +232,9 @@ fn renew(shared: &Arc<Shared>, attempts: &mut Attempts) {
     for (repository, digests) in shared.schedule.images() {
         images.entry(repository).or_default().extend(digests);
     }
+    for (repository, digest) in memory.images() {
+        images.entry(repository).or_default().insert(digest);
+    }
     let known: HashMap<Key, Known> = known.into_iter().collect();
     let now = now();
     for (repository, digests) in &images {
@@ -214,6 +244,7 @@ fn renew(shared: &Arc<Shared>, attempts: &mut Attempts) {
                 let age = match known.get(&key) {
                     // Under a new policy the evidence is the same.
                     None => Duration::from_secs(60),
+                    Some(held) if shared.replayer.is_touched(&key, policy, held) => Duration::from_secs(60),
                     Some(Known::Signed { passed: true, time, expires, .. }) => {
                         attempts.passed(&key);
                         if expires.seconds() - now.seconds() > (expires.seconds() - time.seconds()) / RENEW {

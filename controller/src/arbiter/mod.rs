@@ -4,13 +4,22 @@
 //! time. A verdict counts by the arbiter's signature alone, so it does not matter which replica made it or who wrote the object.
 
 pub mod clock;
+pub mod events;
 pub mod evidence;
+pub mod exceptions;
+mod follow;
 pub mod lead;
+pub mod metrics;
 pub mod notifications;
+pub mod owners;
 pub mod policies;
 pub mod publish;
+mod recorder;
+pub mod records;
 pub mod registry_watch;
 pub mod replay;
+pub mod revocations;
+mod running;
 pub mod settings;
 pub mod store;
 mod watch_verdicts;
@@ -29,11 +38,17 @@ use tokio::sync::watch;
 pub use settings::Settings;
 
 use crate::roles::Context;
+use events::Events;
 use evidence::EvidenceCache;
+use exceptions::Exceptions;
+use metrics::Metrics;
+use owners::Owners;
 use policies::PolicyCache;
 use publish::Publisher;
+use records::Records;
 use registry_watch::{Schedule, SharedSchedule};
 use replay::{Parts, Replayer};
+use revocations::Revocations;
 use store::Verdicts;
 
 /// Name of the identity that signs verdicts, as refusals show it.
@@ -91,8 +106,22 @@ pub struct Shared {
     pub policies: Arc<PolicyCache>,
     /// Which repositories are watched.
     pub schedule: SharedSchedule,
+    /// Exceptions.
+    pub exceptions: Exceptions,
+    /// What was admitted.
+    pub records: Records,
+    /// Which workload a ReplicaSet or Job belongs to.
+    pub owners: Owners,
+    /// Lists of revocations.
+    pub revocations: Arc<Revocations>,
+    /// Events.
+    pub events: Events,
+    /// Numbers.
+    pub metrics: Metrics,
     /// Whether the verdicts of the cluster were read once.
     pub synced: watch::Sender<bool>,
+    /// Whether the records of the cluster were read once.
+    pub remembered: watch::Sender<bool>,
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, StartError> {
@@ -134,6 +163,7 @@ impl Shared {
             patience: Patience::default(),
         };
         let verdicts = Arc::new(Verdicts::default());
+        let revocations = Arc::new(Revocations::default());
         let policies = Arc::new(PolicyCache::default());
         let replayer = Replayer::new(Parts {
             evidence: EvidenceCache::new(connection),
@@ -144,15 +174,28 @@ impl Shared {
             key,
             trust_root,
             replays: settings.replays,
+            revocations: Arc::clone(&revocations),
         });
-        let synced = watch::Sender::new(false);
-        Ok(Arc::new(Self { replayer, verdicts, policies, schedule: Arc::new(Schedule::default()), synced }))
+        Ok(Arc::new(Self {
+            replayer,
+            verdicts,
+            policies,
+            schedule: Arc::new(Schedule::default()),
+            exceptions: Exceptions::default(),
+            records: Records::default(),
+            owners: Owners::default(),
+            revocations,
+            events: Events::new(context.client.clone(), &context.config.identity),
+            metrics: Metrics::new(&context.metrics),
+            synced: watch::Sender::new(false),
+            remembered: watch::Sender::new(false),
+        }))
     }
 
     /// Whether policies and verdicts are known, so that requests can be decided.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.policies.is_complete() && *self.synced.borrow()
+        self.policies.is_complete() && *self.synced.borrow() && *self.remembered.borrow()
     }
 
     /// Follows policies, verdicts and watched repositories until `shutdown`. Every replica does.
@@ -161,7 +204,11 @@ impl Shared {
         futures::join!(
             policies::follow(client.clone(), Arc::clone(&self.policies), shutdown.clone()),
             watch_verdicts::follow(client.clone(), Arc::clone(&self), shutdown.clone()),
-            lead::follow_watches(client, Arc::clone(&self.schedule), shutdown),
+            lead::follow_watches(client.clone(), Arc::clone(&self.schedule), shutdown.clone()),
+            exceptions::watch_exceptions(client.clone(), Arc::clone(&self), shutdown.clone()),
+            records::watch_records(client.clone(), Arc::clone(&self), shutdown.clone()),
+            revocations::watch_revocations(client.clone(), &context.config.namespace, &self.revocations, shutdown.clone()),
+            self.owners.follow(client, shutdown),
         );
     }
 }

@@ -4,18 +4,20 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use assay_adapters::keys::SigningKey;
+use assay_adapters::keys::{SignError, SigningKey};
 use assay_adapters::store::StoreError;
-use assay_core::admission::decision::Refusal;
+use assay_core::admission::decision::{Refusal, Standing};
+use assay_core::admission::forward::Mark;
 use assay_core::admission::policies::Scope;
+use assay_core::admission::record::signers_of;
 use assay_core::admission::verdict::{self, Arbiter, Key};
-use assay_core::digest::Digest;
+use assay_core::digest::{Digest, GitOid};
 use assay_core::edge::EdgeState;
 use assay_core::policy::{Mode, Policy};
 use assay_core::reason::Reason;
 use assay_core::signature::TrustRoot;
 use assay_core::verdict::{Outcome, Verdict};
-use assay_core::verify::{Placement, State, verify};
+use assay_core::verify::{Admitted, Placement, State, verify};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -23,10 +25,14 @@ use super::clock::now;
 use super::evidence::EvidenceCache;
 use super::policies::PolicyCache;
 use super::publish::{Found, Publisher};
+use super::revocations::{Current, Revocations};
 use super::store::{Known, Verdicts};
 
 /// Most replays that are under way or wait for their turn.
 const WAITING: usize = 4_096;
+
+/// How long it counts whether an image comes after a commit.
+const FORWARD: Duration = Duration::from_secs(60);
 
 /// How urgent a replay is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +73,12 @@ pub struct Replayer {
     turns: Semaphore,
     /// Background work leaves one turn free for admission.
     background: Semaphore,
+    revocations: Arc<Revocations>,
+    forward: Mutex<HashMap<(Key, GitOid), Forward>>,
 }
+
+/// When it was found whether an image comes after a commit, and what was found.
+type Forward = (Instant, Result<(), Refusal>);
 
 /// What a replayer is made of.
 pub struct Parts {
@@ -87,6 +98,8 @@ pub struct Parts {
     pub trust_root: Option<(TrustRoot, Vec<u8>)>,
     /// Verifications at the same time.
     pub replays: u16,
+    /// Lists of revocations.
+    pub revocations: Arc<Revocations>,
 }
 
 impl Replayer {
@@ -107,6 +120,8 @@ impl Replayer {
             flights: Mutex::default(),
             turns: Semaphore::new(turns),
             background: Semaphore::new(turns.saturating_sub(1).max(1)),
+            revocations: parts.revocations,
+            forward: Mutex::default(),
         })
     }
 
@@ -205,12 +220,7 @@ impl Replayer {
         );
         let known = match &vsa {
             Some(vsa) => match self.arbiter.read(vsa, &key, now()) {
-                Ok(signed) => Known::Signed {
-                    passed: signed.passed(),
-                    time: signed.time(),
-                    expires: signed.expires(),
-                    refusal: (!signed.passed()).then(|| Box::new(refusal_of(&verdict).unwrap_or_else(unnamed))),
-                },
+                Ok(signed) => Known::of(&signed, || refusal_of(&verdict).unwrap_or_else(unnamed)),
                 // Every verdict goes the same way, our own too.
                 Err(error) => undecided(Refusal::new(error.reason(), "", error.to_string(), "see the controller's key")),
             },
@@ -226,18 +236,99 @@ impl Replayer {
         known
     }
 
-    /// The verdict, and the arbiter's signed word of it.
-    fn judge(&self, key: &Key, policy: &Policy, evidence: &assay_core::evidence::Evidence) -> (Verdict, Option<Vec<u8>>) {
-        let state = State {
+    /// Hands on what the arbiter knows besides evidence: trusted root and revocations.
+    pub fn with_state<T>(&self, policy: &Policy, ask: impl FnOnce(&State<'_>) -> T) -> T {
+        let current = self.revocations.current(policy, self.trust_root.as_ref(), now());
+        let revocations = current.as_ref().map(|current| (current.bundle.as_ref(), current.list.number));
+        ask(&State {
             trust_root: self.trust_root.as_ref(),
             high_water: None,
-            revocations: None,
-            verified_inputs: self.vouched_for(),
+            revocations,
+            verified_inputs: BTreeSet::new(),
             first_seen: None,
             git: None,
             placement: Placement::NotPlaced,
+        })
+    }
+
+    /// The newest list of revocations of a policy.
+    #[must_use]
+    pub fn revoked(&self, policy: &Policy) -> Option<Current> {
+        self.revocations.current(policy, self.trust_root.as_ref(), now())
+    }
+
+    /// Whether something that a verdict rests on was revoked since, so that it has to be judged again.
+    #[must_use]
+    pub fn is_touched(&self, key: &Key, policy: &Policy, known: &Known) -> bool {
+        let Known::Signed { passed: true, time, lineage, .. } = known else { return false };
+        let Some(current) = self.revoked(policy) else { return false };
+        let signers = lineage.as_ref().map(|lineage| signers_of(lineage, policy)).unwrap_or_default();
+        let commit = lineage.as_ref().map(|lineage| &lineage.commit);
+        let admitted = Admitted { image: &key.digest, commit, signers: &signers, at: *time };
+        // Under a policy that names nobody who revokes there is no list; under one that does, a verdict without lineage is judged anew.
+        (lineage.is_none() && current.seen > *time) || current.list.touches(&admitted).is_some()
+    }
+
+    /// Signs a Statement as the arbiter.
+    ///
+    /// # Errors
+    /// As the key.
+    pub fn sign(&self, statement: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.key.sign_statement(statement).map(|signed| signed.bundle)
+    }
+
+    /// E11: whether an image may come after what was admitted before, judged from its evidence. What was found counts for a minute.
+    ///
+    /// # Errors
+    /// The refusal, or that it is not known yet.
+    pub async fn forward(
+        self: &Arc<Self>,
+        key: &Key,
+        policy: &Arc<Policy>,
+        mark: &Mark,
+        deadline: Instant,
+    ) -> Result<(), Standing> {
+        let place = (key.clone(), mark.commit);
+        {
+            let mut forward = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
+            forward.retain(|_, (at, _)| at.elapsed() < FORWARD);
+            if let Some((_, found)) = forward.get(&place) {
+                return found.clone().map_err(Standing::Refused);
+            }
+        }
+        let work = async {
+            let _turn = self.turns.acquire().await.ok()?;
+            let evidence = self.evidence.get(&key.repository, key.digest, FORWARD).await;
+            Some(evidence.map(|evidence| {
+                self.with_state(policy, |state| {
+                    let verified_inputs = self.vouched_for();
+                    let state = State { high_water: Some(mark.high_water()), verified_inputs, ..state.clone() };
+                    verify(&evidence, policy, &state, now())
+                })
+            }))
         };
-        let verdict = verify(evidence, policy, &state, now());
+        let verdict = match tokio::time::timeout_at(deadline, work).await {
+            Err(_) | Ok(None) => return Err(Standing::BeingVerified),
+            Ok(Some(Err(error))) => return Err(Standing::Undecided(unavailable(&error))),
+            Ok(Some(Ok(verdict))) => verdict,
+        };
+        let found = match refusal_of(&verdict) {
+            None if verdict.verified().is_some() => Ok(()),
+            refusal => Err(refusal.unwrap_or_else(unnamed)),
+        };
+        let mut forward = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
+        if forward.len() < WAITING {
+            forward.insert(place, (Instant::now(), found.clone()));
+        }
+        found.map_err(Standing::Refused)
+    }
+
+    /// The verdict, and the arbiter's signed word of it.
+    fn judge(&self, key: &Key, policy: &Policy, evidence: &assay_core::evidence::Evidence) -> (Verdict, Option<Vec<u8>>) {
+        let verdict = self.with_state(policy, |state| {
+            let state = State { verified_inputs: self.vouched_for(), ..state.clone() };
+            verify(evidence, policy, &state, now())
+        });
         let statement = verdict::statement(&verdict, &self.arbiter.verifier_id, &key.trust_root);
         let vsa = statement.and_then(|statement| match statement.map(|statement| self.key.sign_statement(&statement)) {
             Ok(Ok(signed)) => Some(signed.bundle),

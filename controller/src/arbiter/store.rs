@@ -1,10 +1,10 @@
 //! The verdicts every replica decides by: read from `ImageVerdict` objects, and believed only with the arbiter's signature.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use assay_core::admission::decision::Refusal;
-use assay_core::admission::verdict::{Arbiter, Key, Signed, VerdictError};
+use assay_core::admission::verdict::{Arbiter, Key, Lineage, Signed, VerdictError};
 use assay_core::digest::Digest;
 use assay_core::edge::Edge;
 use assay_core::time::Timestamp;
@@ -67,6 +67,8 @@ pub enum Known {
         expires: Timestamp,
         /// Why it did not pass, for people.
         refusal: Option<Box<Refusal>>,
+        /// What it rests on, if it passed.
+        lineage: Option<Arc<Lineage>>,
     },
     /// It could not be decided when it was tried.
     Undecided {
@@ -78,6 +80,19 @@ pub enum Known {
 }
 
 impl Known {
+    /// What a signed verdict says. `refusal` says why it did not pass, where the signed word itself does not.
+    #[must_use]
+    pub fn of(signed: &Signed, refusal: impl FnOnce() -> Refusal) -> Self {
+        let refused = || signed.refusal().cloned().unwrap_or_else(refusal);
+        Self::Signed {
+            passed: signed.passed(),
+            time: signed.time(),
+            expires: signed.expires(),
+            refusal: (!signed.passed()).then(|| Box::new(refused())),
+            lineage: signed.lineage().cloned().map(Arc::new),
+        }
+    }
+
     /// When it was judged.
     #[must_use]
     pub const fn time(&self) -> Timestamp {
@@ -167,13 +182,7 @@ impl Verdicts {
 
     /// Takes a verdict whose signature holds, unless a newer one is known.
     pub fn put_signed(&self, signed: &Signed, refusal: impl FnOnce() -> Refusal) {
-        let known = Known::Signed {
-            passed: signed.passed(),
-            time: signed.time(),
-            expires: signed.expires(),
-            refusal: (!signed.passed()).then(|| Box::new(refusal())),
-        };
-        self.put(signed.key().clone(), known);
+        self.put(signed.key().clone(), Known::of(signed, refusal));
     }
 
     /// Takes what a replay found, unless something newer is known. An undecided replay never takes the place of a signed word that

@@ -9,6 +9,7 @@
 //! All of it is served by every replica, on one TLS listener that other roles may add routes to ([`PARTS`]).
 
 mod admit;
+mod binding;
 mod cluster;
 mod metrics;
 mod pin;
@@ -59,7 +60,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
     let shared = Shared::new(&context)?;
     let token = settings.notification_token_file.as_ref().map(std::fs::read_to_string).transpose()?;
     let server = Arc::new(Server {
-        door: Door::new(Arc::clone(&shared), settings.clone()),
+        door: Door::new(Arc::clone(&shared), settings.clone(), context.client.clone()),
         accounts: Accounts::installed(),
         cluster: cluster::Watched::default(),
         metrics: Metrics::new(&context.metrics, &shared),

@@ -10,7 +10,10 @@
 
 pub mod cluster_rules;
 pub mod decision;
+pub mod forward;
+pub mod owner;
 pub mod policies;
+pub mod record;
 pub mod review;
 pub mod verdict;
 pub mod workload;

@@ -3,18 +3,26 @@
 //! An `ImageVerdict` object holds a VSA that the arbiter signed. Whoever decides by it checks that signature, and that the VSA is about
 //! exactly this image, policy and trust root; nothing else of the object counts.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::digest::Digest;
+use super::decision::Refusal;
+use crate::digest::{Digest, GitOid};
+use crate::edge::{EdgeState, Finding};
+use crate::reason::Reason;
 use crate::reference::Repository;
 use crate::signature::{Identity, SignatureError, verify_attestation};
-use crate::statement::{ResourceDescriptor, StatementError};
+use crate::statement::{self, ResourceDescriptor, StatementError};
 use crate::time::Timestamp;
 use crate::verdict::Verdict;
 use crate::vsa::{self, PREDICATE_TYPE, Summary};
 
 /// Annotation of the VSA's policy that names what keyless signatures were verified against.
 const TRUST_ROOT: &str = "trustRoot";
+/// Most findings that the signed word repeats, and the longest text of each, in characters.
+const FINDINGS: (usize, usize) = (16, 500);
 /// How far the clocks of two replicas may differ, in seconds.
 const SKEW: i64 = 60;
 
@@ -54,6 +62,34 @@ pub struct Arbiter {
     pub lifetime: i64,
 }
 
+/// What a verdict rests on, for questions that come later: is it older than what was admitted, was something of it revoked?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lineage {
+    /// URL of the source repository.
+    pub source: String,
+    /// Full name of the ref; empty where nothing signed says it.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The commit.
+    pub commit: GitOid,
+    /// Its first-parent count, as the gate signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u64>,
+    /// Names of those whose signatures were counted.
+    pub signers: BTreeSet<String>,
+}
+
+/// What the arbiter's VSA says besides what SLSA defines.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Extensions {
+    #[serde(rename = "https://assay.dev/vsa/lineage", default, skip_serializing_if = "Option::is_none")]
+    lineage: Option<Lineage>,
+    /// What does not hold. Raw, since a newer arbiter may give reasons that this one does not know.
+    #[serde(rename = "https://assay.dev/vsa/findings", default, skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<Value>,
+}
+
 /// A verdict whose signature holds and that is about what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
@@ -61,6 +97,8 @@ pub struct Signed {
     passed: bool,
     time: Timestamp,
     expires: Timestamp,
+    lineage: Option<Lineage>,
+    refusal: Option<Refusal>,
 }
 
 /// Why a verdict is not believed.
@@ -119,8 +157,42 @@ impl VerdictError {
 /// [`StatementError`] if it has no canonical form.
 pub fn statement(verdict: &Verdict, verifier_id: &str, trust_root: &Digest) -> Option<Result<Vec<u8>, StatementError>> {
     let (subject, mut summary) = vsa::of_verdict(verdict, verifier_id)?;
+    #[derive(Serialize)]
+    struct Word {
+        #[serde(flatten)]
+        summary: Summary,
+        #[serde(flatten)]
+        extensions: Extensions,
+    }
     summary.policy.annotations.insert(TRUST_ROOT.to_owned(), trust_root.to_string().into());
-    Some(vsa::render(&[subject], &summary))
+    let extensions = Extensions { lineage: lineage(verdict), findings: findings(verdict) };
+    Some(statement::render(&[subject], PREDICATE_TYPE, &Word { summary, extensions }))
+}
+
+/// What a verdict that passed rests on.
+fn lineage(verdict: &Verdict) -> Option<Lineage> {
+    let origin = verdict.verified().and(verdict.origin())?;
+    Some(Lineage {
+        source: origin.source.clone(),
+        reference: origin.reference.clone(),
+        commit: origin.commit,
+        depth: origin.depth,
+        signers: verdict.evidence().iter().flat_map(|used| used.signed_by.iter().cloned()).collect(),
+    })
+}
+
+/// What does not hold, with the cause first.
+fn findings(verdict: &Verdict) -> Vec<Value> {
+    let mut refusals: Vec<&Finding> = verdict.refusals().collect();
+    refusals
+        .sort_by_key(|finding| (finding.state != EdgeState::Broken, finding.reason == Reason::EarlierEdgeBroken, finding.edge));
+    let cut = |text: &str| text.chars().take(FINDINGS.1).collect::<String>();
+    refusals
+        .into_iter()
+        .take(FINDINGS.0)
+        .map(|finding| Finding { expected: cut(&finding.expected), found: cut(&finding.found), ..finding.clone() })
+        .filter_map(|finding| serde_json::to_value(finding).ok())
+        .collect()
 }
 
 impl Arbiter {
@@ -157,7 +229,11 @@ impl Arbiter {
             return Err(VerdictError::Future { time, now });
         }
         let expires = Timestamp::from_seconds(time.seconds().saturating_add(self.lifetime)).unwrap_or(time);
-        Ok(Signed { key: key.clone(), passed, time, expires })
+        let Extensions { lineage, findings } =
+            signed.statement.predicate().map_err(|source| VerdictError::Statement { source })?;
+        let first = findings.into_iter().next().and_then(|value| serde_json::from_value::<Finding>(value).ok());
+        let refusal = first.filter(|_| !passed).map(|finding| Refusal::from(&finding));
+        Ok(Signed { key: key.clone(), passed, time, expires, lineage: lineage.filter(|_| passed), refusal })
     }
 }
 
@@ -189,6 +265,18 @@ impl Signed {
     #[must_use]
     pub const fn passed(&self) -> bool {
         self.passed
+    }
+
+    /// What it rests on, if it passed and a builder's provenance says so.
+    #[must_use]
+    pub const fn lineage(&self) -> Option<&Lineage> {
+        self.lineage.as_ref()
+    }
+
+    /// Why the image did not pass, in the arbiter's own signed words.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
     }
 
     /// Whether the image passed, and the word of it still counts at `now`.

@@ -202,6 +202,12 @@ fn check(spec: &Spec) -> Result<(), String> {
     if let Some(revocations) = &spec.revocations {
         check_identities("revocations", &revocations.identities)?;
     }
+    if let Some(exceptions) = &spec.exceptions {
+        check_authority("exceptions.authority", &exceptions.authority)?;
+        if !(60..=2_592_000).contains(&exceptions.max_seconds) {
+            return Err(format!("`exceptions.maxSeconds` is {}: an exception lasts a minute to 30 days", exceptions.max_seconds));
+        }
+    }
     Ok(())
 }
 

@@ -104,6 +104,13 @@ pub struct Spec {
     /// What the node must be (E12).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<Node>,
+    /// Who may let an image in though it has no verdict: break-glass. Without it, nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exceptions: Option<Exceptions>,
+    /// What becomes of images that were admitted before. Without it they stay admissible for their workload until revoked, and nothing
+    /// is evicted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<Running>,
 }
 
 /// Where sources may come from.
@@ -415,4 +422,43 @@ pub struct Node {
     /// Longest time since the node's last passing quote, in seconds.
     #[schemars(range(min = 1))]
     pub max_age_seconds: u32,
+}
+
+/// Who may sign exceptions, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Exceptions {
+    /// Who may sign them, and how many distinct ones must have.
+    pub authority: Authority,
+    /// Longest time from an exception's `issued` to its `expires`, in seconds.
+    #[schemars(range(min = 60, max = 2_592_000))]
+    pub max_seconds: u32,
+}
+
+/// What becomes of images that were admitted before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Running {
+    /// Whether a change of this policy reaches what was admitted before it.
+    pub reverify: Reverify,
+    /// What happens to pods whose image is refused now.
+    pub refused: Refused,
+}
+
+/// What a policy that changes is asked of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Reverify {
+    /// Only of what comes new: what a workload was admitted with stays admissible for it until revoked.
+    New,
+    /// Of what runs too: a workload keeps an image only if it was admitted under this very policy.
+    Running,
+}
+
+/// What happens to running pods whose image is refused now: by a revocation, or under a policy that is asked of what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Refused {
+    /// They are evicted, as far as their PodDisruptionBudgets allow at a time.
+    Evict,
+    /// They are reported.
+    Report,
 }

@@ -11,6 +11,7 @@
 
 mod contents;
 mod definition;
+mod exception;
 mod forward;
 mod gate;
 mod image;
@@ -40,11 +41,12 @@ use crate::reason::Reason;
 use crate::signature::TrustRoot;
 use crate::spdx::source::RefName;
 use crate::time::Timestamp;
-use crate::verdict::{Used, Verdict};
+use crate::verdict::{Origin, Used, Verdict};
 
 pub use definition::CLOSING_TASK;
+pub use exception::{Exception, ExceptionError, Granted, LONGEST_EXCEPTION, PREDICATE_TYPE as EXCEPTION_TYPE, SignedException};
 pub use rebuilds::PREDICATE_TYPE as REBUILD_TYPE;
-pub use revocation::{PREDICATE_TYPE as REVOCATIONS_TYPE, RevocationList, RevocationTarget, Revoked};
+pub use revocation::{Admitted, PREDICATE_TYPE as REVOCATIONS_TYPE, RevocationList, RevocationTarget, Revoked};
 pub use word::{RELEASE_TYPE, ROLLBACK_TYPE, Release, Rollback};
 
 /// What the arbiter knows besides the evidence. There is no default: each member is a decision of the caller.
@@ -134,6 +136,7 @@ pub(crate) struct Chain<'a> {
     seen: Timestamp,
     used: Vec<Used>,
     notes: Vec<String>,
+    origin: Option<Origin>,
 }
 
 type Edges = Vec<Finding>;
@@ -165,6 +168,7 @@ pub fn verify(evidence: &Evidence, policy: &Policy, state: &State<'_>, now: Time
             seen,
             used: vec![candidate.used()],
             notes: evidence.incomplete.clone(),
+            origin: None,
         };
         let mut edges = chain.judge(candidate);
         edges.push(rebuilds.finding(candidate.payload_digest));
@@ -179,7 +183,8 @@ pub fn verify(evidence: &Evidence, policy: &Policy, state: &State<'_>, now: Time
             .collect();
         let mut used = chain.used;
         used.extend(rebuilds.used());
-        let verdict = verdict(edges).with_evidence(used).with_children(children).with_notes(chain.notes);
+        let verdict =
+            verdict(edges).with_evidence(used).with_children(children).with_notes(chain.notes).with_origin(chain.origin);
         if verdict.verified().is_some() {
             return verdict;
         }
@@ -211,6 +216,12 @@ impl Chain<'_> {
         let at = gate.time.unwrap_or(self.seen);
         let source = source::judge(self, at);
         let definition = definition::judge(self, at);
+        self.origin = Some(Origin {
+            source: self.facts.url.clone(),
+            reference: source.reference().or(self.facts.source_ref.as_deref()).unwrap_or_default().to_owned(),
+            commit: self.facts.commit,
+            depth: gate.summary.as_ref().and_then(|summary| summary.order.as_ref()).map(|order| order.depth),
+        });
         let mut edges = vec![candidate.finding(self)];
         let (e6, outputs) = run::judge(self, &gate, &source, &definition);
         edges.push(e6);

@@ -1,5 +1,7 @@
 //! Revocations: a signed, numbered, expiring list from the sources the policy names. Missing or stale is Unknown, never "nothing revoked".
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::{State, signers};
@@ -8,7 +10,7 @@ use crate::edge::Edge;
 use crate::policy::Policy;
 use crate::provenance::Refusal;
 use crate::reason::Reason;
-use crate::signature::SignedBy;
+use crate::signature::{SignedBy, TrustRoot};
 use crate::time::Timestamp;
 
 /// The predicate's type.
@@ -77,6 +79,70 @@ pub(super) fn standing(policy: &Policy, state: &State<'_>, now: Timestamp) -> Re
         return Err(stale(format!("list {} counts from {} to {}, it is {now}", list.number, list.issued, list.expires)));
     }
     Ok(Standing(list.revoked))
+}
+
+/// What a list at hand revokes, even if the list is no longer current: that somebody withholds the next one does not give back what was
+/// revoked. For words that must count while lists cannot be had.
+pub(super) fn known(policy: &Policy, state: &State<'_>, now: Timestamp) -> Standing {
+    let list = state.revocations.and_then(|(bytes, _)| signed(bytes, policy, state.trust_root, now));
+    Standing(list.map(|list| list.revoked).unwrap_or_default())
+}
+
+/// A list signed by those the policy names, current or not.
+fn signed(bytes: &[u8], policy: &Policy, trust_root: Option<&TrustRoot>, now: Timestamp) -> Option<RevocationList> {
+    let identities = signers::verifier(&policy.spec().revocations.as_ref()?.identities);
+    let signed = signers::of_attestation(bytes, &identities, trust_root, &Standing::default(), now).ok()?;
+    if signed.statement.predicate_type != PREDICATE_TYPE {
+        return None;
+    }
+    signed.statement.predicate().ok()
+}
+
+/// What was admitted, in the form in which revocations are asked about it later, without its evidence.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted<'a> {
+    /// The image.
+    pub image: &'a Digest,
+    /// The commit it was built from.
+    pub commit: Option<&'a GitOid>,
+    /// Whose signatures were counted: names, each with the ids of its keys.
+    pub signers: &'a BTreeMap<String, BTreeSet<String>>,
+    /// When the arbiter found it to hold.
+    pub at: Timestamp,
+}
+
+impl RevocationList {
+    /// The newest of some lists that are signed by those the policy names, current or not: an older list never takes its place.
+    pub fn newest<'a>(
+        lists: impl IntoIterator<Item = &'a [u8]>,
+        policy: &Policy,
+        trust_root: Option<&TrustRoot>,
+        now: Timestamp,
+    ) -> Option<(&'a [u8], Self)> {
+        policy.spec().revocations.as_ref()?;
+        lists
+            .into_iter()
+            .filter_map(|bytes| Some((bytes, signed(bytes, policy, trust_root, now)?)))
+            .filter(|(_, list)| list.issued <= now)
+            .max_by_key(|(_, list)| list.number)
+    }
+
+    /// Why what was admitted has to be judged again, if so. It errs on that side: what a trusted time saves is found out when it is judged.
+    #[must_use]
+    pub fn touches(&self, admitted: &Admitted<'_>) -> Option<String> {
+        self.revoked.iter().find_map(|revoked| {
+            let before = || revoked.since.is_some_and(|since| admitted.at < since);
+            let (named, what) = match &revoked.target {
+                RevocationTarget::Key(id) => {
+                    (admitted.signers.values().any(|keys| keys.contains(id)) && !before(), format!("key {id}"))
+                }
+                RevocationTarget::Identity(name) => (admitted.signers.contains_key(name) && !before(), format!("{name:?}")),
+                RevocationTarget::Commit(id) => (admitted.commit == Some(id), format!("commit {id}")),
+                RevocationTarget::Image(digest) => (digest == admitted.image, format!("{digest}")),
+            };
+            named.then(|| format!("{what} was revoked by list {}: {}", self.number, revoked.reason))
+        })
+    }
 }
 
 impl Standing {

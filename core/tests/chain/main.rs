@@ -5,8 +5,10 @@
 
 mod accept;
 mod commit_signatures;
+mod exceptions;
 mod mutations;
 mod recorded;
+mod records;
 mod tekton;
 mod threats;
 mod words;

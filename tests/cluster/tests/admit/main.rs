@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod build_cluster;
+mod exceptions;
 mod forged;
 mod images;
+mod records;
+mod revocation;
 mod workloads;
 mod world;

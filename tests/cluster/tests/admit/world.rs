@@ -31,10 +31,12 @@ pub(crate) struct World<'a> {
     pub(crate) images: String,
     /// `HOST:PORT` of the webhooks.
     pub(crate) address: String,
+    /// `HOST:PORT` of the metrics.
+    pub(crate) metrics: String,
     /// What the controller logs.
     pub(crate) log: PathBuf,
     assay: PathBuf,
-    keys: PathBuf,
+    pub(crate) keys: PathBuf,
 }
 
 /// What a world is made with.
@@ -45,11 +47,13 @@ pub(crate) struct Settings<'a> {
     pub(crate) arguments: &'a [&'a str],
     /// Whether the rules of a build cluster hold in the namespace too.
     pub(crate) build_cluster: bool,
+    /// Members that the policy's spec has besides.
+    pub(crate) policy: fn(&World<'_>) -> Result<String>,
 }
 
 impl Default for Settings<'_> {
     fn default() -> Self {
-        Self { mode: "Enforce", arguments: &[], build_cluster: false }
+        Self { mode: "Enforce", arguments: &[], build_cluster: false, policy: |_| Ok(String::new()) }
     }
 }
 
@@ -82,15 +86,16 @@ impl<'a> World<'a> {
             test,
             images: format!("{}/{}", test.env().referrers_registry()?, test.namespace()),
             address: format!("{host}:{webhooks}"),
+            metrics: format!("127.0.0.1:{metrics}"),
             log: PathBuf::new(),
             assay,
             keys,
         };
-        for name in ["author", "builder", "arbiter"] {
+        for name in ["author", "builder", "arbiter", "lead", "security"] {
             world.assay(&world.keys, &["keygen", "--output-key-prefix", name]).await?;
         }
         world.install(&controller, settings).await?;
-        let policy = world.policy(test.namespace(), settings.mode, "")?;
+        let policy = world.policy(test.namespace(), settings.mode, &(settings.policy)(&world)?)?;
         test.create(&policy).await?;
         let password = world.keys.join("password");
         std::fs::write(&password, PASSWORD).context("write the password")?;
@@ -257,13 +262,56 @@ subjects: [{{kind: ServiceAccount, name: assay-controller, namespace: assay-syst
         self.test.output(PROGRAM, &mut command).await
     }
 
+    /// One of the world's people, as a policy names it.
+    pub(crate) fn identity(&self, name: &str) -> Result<String> {
+        let key = std::fs::read_to_string(self.keys.join(format!("{name}.pub"))).context("read a public key")?;
+        Ok(json!({"name": name, "keys": [{"key": key}]}).to_string())
+    }
+
+    /// A Statement about images, signed by one of the world's people: the bundle.
+    pub(crate) async fn signed(&self, name: &str, kind: &str, images: &[(&str, &str)], predicate: &Value) -> Result<String> {
+        let subject: Vec<Value> = images
+            .iter()
+            .map(|(repository, digest)| json!({"name": repository, "digest": {"sha256": digest.trim_start_matches("sha256:")}}))
+            .collect();
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": kind, "predicate": predicate,
+        });
+        let (file, bundle) = (self.test.folder().join("statement.json"), self.test.folder().join("statement.sigstore.json"));
+        std::fs::write(&file, statement.to_string()).context("write the statement")?;
+        let key = self.keys.join(format!("{name}.key"));
+        let (key, file, to) = (key.to_string_lossy(), file.to_string_lossy(), bundle.to_string_lossy());
+        self.assay(self.test.folder(), &["sign", "--key", &key, "--statement", &file, "--bundle", &to]).await?;
+        std::fs::read_to_string(&bundle).context("read the bundle")
+    }
+
+    /// Makes the policy ask for provenance by somebody who builds nothing, so that no image of the test holds any more.
+    pub(crate) async fn distrust_the_builder(&self, more: &str) -> Result<()> {
+        let (from, to) = (self.identity("builder")?, self.identity("author")?.replace("\"author\"", "\"other\""));
+        let policy = self.policy(self.test.namespace(), "Enforce", more)?.replace(&from, &to);
+        self.apply(&policy).await?;
+        let digest = self.digest("app", "v1").await?;
+        let pod = self.pod("distrusted", &self.image("app", &digest));
+        self.test
+            .answers(Duration::from_secs(60), "the new policy counts", async || {
+                let refused = self.refused(pod.clone()).await?;
+                ensure!(refused.contains("ProvenanceMissing"), "{refused}");
+                Ok(())
+            })
+            .await
+    }
+
+    /// An RFC 3339 time, so many seconds from now.
+    pub(crate) fn time(seconds: i64) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let at = i64::try_from(now).unwrap_or(0) + seconds;
+        assay_core::time::Timestamp::from_seconds(at).unwrap_or(assay_core::time::Timestamp::EPOCH).to_string()
+    }
+
     /// A policy for the test's images. `more` is added to its spec.
     pub(crate) fn policy(&self, name: &str, mode: &str, more: &str) -> Result<String> {
         let (host, path) = self.images.split_once('/').context("HOST/PATH")?;
-        let identity = |name: &str| -> Result<String> {
-            let key = std::fs::read_to_string(self.keys.join(format!("{name}.pub"))).context("read a public key")?;
-            Ok(json!({"name": name, "keys": [{"key": key}]}).to_string())
-        };
+        let identity = |name: &str| self.identity(name);
         Ok(format!(
             "
 apiVersion: assay.dev/v1alpha1
@@ -336,6 +384,13 @@ spec:
         let arguments: Vec<&str> = arguments.into_iter().collect();
         self.assay(&folder, &arguments).await?;
         self.digest(name, tag).await
+    }
+
+    /// The commit that a project stands at.
+    pub(crate) async fn head(&self, project: &str) -> Result<String> {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(self.test.folder().join(project)).args(["rev-parse", "HEAD"]);
+        Ok(self.test.output(PROGRAM, &mut command).await?.trim().to_owned())
     }
 
     /// What a tag names.
