@@ -1,11 +1,14 @@
 // Command verify judges Tekton definitions with Tekton's own code, as its controller does with what a resolver returned.
 //
 //	verify [-key PUBLIC.pem] [-hash sha256] FILE...
+//	verify -policies POLICIES.json [-source URI] FILE...
 //
 // For each file it prints one line of JSON: the checksum, whether the signature annotation is by the key, or why Tekton refuses the file.
+// With a JSON list of VerificationPolicies it says what they come to for a definition that was resolved from URI.
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -20,6 +23,7 @@ import (
 	"github.com/tektoncd/pipeline/pkg/trustedresources"
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"knative.dev/pkg/apis"
 	"knative.dev/pkg/logging"
@@ -38,51 +42,83 @@ type verdict struct {
 	Verified bool   `json:"verified"`
 	// Why it cannot be decoded or hashed at all.
 	Error string `json:"error,omitempty"`
+	// What the policies come to: none, pass, warn or error.
+	Outcome string `json:"outcome,omitempty"`
 	// Why the signature does not count.
 	Refusal string `json:"refusal,omitempty"`
 	// What Tekton's webhook would say about it besides; no matter of signatures.
 	Invalid string `json:"invalid,omitempty"`
 }
 
+var outcomes = map[trustedresources.VerificationResultType]string{
+	trustedresources.VerificationSkip:  "none",
+	trustedresources.VerificationPass:  "pass",
+	trustedresources.VerificationWarn:  "warn",
+	trustedresources.VerificationError: "error",
+}
+
 func main() {
 	keyFile := flag.String("key", "", "public key, PEM")
 	hash := flag.String("hash", "sha256", "hashAlgorithm of the policy")
+	policyFile := flag.String("policies", "", "VerificationPolicies, a JSON list")
+	source := flag.String("source", "https://example.com/definition", "where the definitions were resolved from")
 	flag.Parse()
 	ctx := logging.WithLogger(context.Background(), zap.NewNop().Sugar())
-	var policies []*v1alpha1.VerificationPolicy
-	if *keyFile != "" {
-		pem, err := os.ReadFile(*keyFile)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		policies = append(policies, &v1alpha1.VerificationPolicy{
-			ObjectMeta: metav1.ObjectMeta{Name: "publisher"},
-			Spec: v1alpha1.VerificationPolicySpec{
-				Resources:   []v1alpha1.ResourcePattern{{Pattern: ".*"}},
-				Authorities: []v1alpha1.Authority{{Name: "publisher", Key: &v1alpha1.KeyRef{Data: string(pem), HashAlgorithm: v1alpha1.HashAlgorithm(*hash)}}},
-			},
-		})
+	policies, err := read(*keyFile, *hash, *policyFile)
+	if err != nil {
+		fail(err)
 	}
+	// As pkg/remote/resolution/resolver.go decodes what a resolver returned.
+	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 	out := json.NewEncoder(os.Stdout)
 	for _, file := range flag.Args() {
-		found := judge(ctx, file, policies)
+		found := judge(ctx, decoder, file, *source, policies)
 		found.File = file
 		if err := out.Encode(found); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			fail(err)
 		}
 	}
 }
 
-func judge(ctx context.Context, file string, policies []*v1alpha1.VerificationPolicy) verdict {
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// read gives the policies of a file, or the one that a key makes.
+func read(keyFile, hash, policyFile string) (policies []*v1alpha1.VerificationPolicy, err error) {
+	if policyFile != "" {
+		data, err := os.ReadFile(policyFile)
+		if err != nil {
+			return nil, err
+		}
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		decoder.DisallowUnknownFields()
+		err = decoder.Decode(&policies)
+		return policies, err
+	}
+	if keyFile == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return []*v1alpha1.VerificationPolicy{{
+		ObjectMeta: metav1.ObjectMeta{Name: "publisher"},
+		Spec: v1alpha1.VerificationPolicySpec{
+			Resources:   []v1alpha1.ResourcePattern{{Pattern: ".*"}},
+			Authorities: []v1alpha1.Authority{{Name: "publisher", Key: &v1alpha1.KeyRef{Data: string(pem), HashAlgorithm: v1alpha1.HashAlgorithm(hash)}}},
+		},
+	}}, nil
+}
+
+func judge(ctx context.Context, decoder runtime.Decoder, file, source string, policies []*v1alpha1.VerificationPolicy) verdict {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return verdict{Error: err.Error()}
 	}
-	// As pkg/remote/resolution/resolver.go decodes what a resolver returned.
-	codecs := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict)
-	object, _, err := codecs.UniversalDeserializer().Decode(data, nil, nil)
+	object, _, err := decoder.Decode(data, nil, nil)
 	if err != nil {
 		return verdict{Error: err.Error()}
 	}
@@ -102,13 +138,15 @@ func judge(ctx context.Context, file string, policies []*v1alpha1.VerificationPo
 		return verdict{Error: err.Error()}
 	}
 	found := verdict{Checksum: hex.EncodeToString(checksum)}
-	if invalid := of.Validate(ctx); invalid != nil {
-		found.Invalid = invalid.Error()
-	}
-	result := trustedresources.VerifyResource(ctx, of, nil, &v1.RefSource{URI: "https://example.com/definition"}, policies)
+	result := trustedresources.VerifyResource(ctx, of, nil, &v1.RefSource{URI: source}, policies)
+	found.Outcome = outcomes[result.VerificationResultType]
 	found.Verified = len(policies) > 0 && result.VerificationResultType == trustedresources.VerificationPass
 	if result.Err != nil {
 		found.Refusal = result.Err.Error()
+	}
+	// Last, since it merges a step template into the steps, and the checksum is another one then.
+	if invalid := of.Validate(ctx); invalid != nil {
+		found.Invalid = invalid.Error()
 	}
 	return found
 }
