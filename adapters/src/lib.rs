@@ -10,5 +10,6 @@ pub mod git;
 pub mod githost;
 pub mod http;
 pub mod image;
+pub mod keylime;
 pub mod keys;
 pub mod store;
