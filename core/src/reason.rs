@@ -163,6 +163,8 @@ reasons! {
 
     /// The node's last attestation failed.
     NodeNotAttested, false, "see why the node failed; an operator's signed word is needed after a failure";
+    /// The verifier does not check of the node what the policy asks for.
+    NodeNotChecked, false, "enrol the node's agent with a policy for these PCRs, measured boot or IMA, or ask for less";
     /// The node's last attestation is too old, or the verifier did not answer.
     NodeStale, true, "check that the Keylime verifier is up";
 

@@ -85,8 +85,7 @@ impl Server {
 
     async fn with(authority: &Authority, name: &str, answers: Answers) -> Self {
         let (certificate, key) = authority.issue(name);
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(authority.roots()), provider()).build().unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(authority.roots()), provider()).build().unwrap();
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -218,7 +217,11 @@ async fn reactivation_names_one_agent_and_its_refusal_is_told() {
 async fn lesson_l9_hostile_answers_are_refused() {
     let chunked = |body: &str| format!("HTTP/1.1 200 OK\r\n{DATE}Transfer-Encoding: chunked\r\n\r\n{body}");
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
-        ("announced too large", format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 99999999999\r\n\r\n").into(), "VerifierAnswerTooLarge"),
+        (
+            "announced too large",
+            format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 99999999999\r\n\r\n").into(),
+            "VerifierAnswerTooLarge",
+        ),
         ("endless", chunked(&format!("10000\r\n{}\r\n", "a".repeat(65_536)).repeat(8)).into(), "VerifierAnswerTooLarge"),
         ("silent", Vec::new(), "VerifierTooSlow"),
         ("head without end", b"HTTP/1.1 200 OK\r\nX: ".to_vec(), "VerifierTooSlow"),
@@ -229,7 +232,11 @@ async fn lesson_l9_hostile_answers_are_refused() {
             "VerifierUnreachable",
         ),
         ("no HTTP", b"\0\0\0 nonsense \r\n\r\n".to_vec(), "VerifierUnreachable"),
-        ("forbidden", response("403 Forbidden", DATE, br#"{"errors":[{"status":"403","title":"","detail":""}]}"#), "VerifierStatus"),
+        (
+            "forbidden",
+            response("403 Forbidden", DATE, br#"{"errors":[{"status":"403","title":"","detail":""}]}"#),
+            "VerifierStatus",
+        ),
         ("broken, no body", response("500 Internal Server Error", DATE, b""), "VerifierStatus"),
         ("redirected", response("302 Found", &format!("{DATE}Location: https://localhost:1/\r\n"), b""), "VerifierStatus"),
         ("partial", response("206 Partial Content", DATE, PASSING), "VerifierStatus"),
@@ -240,7 +247,11 @@ async fn lesson_l9_hostile_answers_are_refused() {
         ("no date", response("200 OK", "", PASSING), "VerifierWithoutDate"),
         ("two dates", response("200 OK", &DATE.repeat(2), PASSING), "VerifierWithoutDate"),
         ("other date", response("200 OK", "Date: 2026-11-26T12:03:34Z\r\n", PASSING), "VerifierWithoutDate"),
-        ("compressed", response("200 OK", &format!("{DATE}Content-Encoding: gzip\r\n"), b"\x1f\x8b\x08"), "VerifierAnswerMalformed"),
+        (
+            "compressed",
+            response("200 OK", &format!("{DATE}Content-Encoding: gzip\r\n"), b"\x1f\x8b\x08"),
+            "VerifierAnswerMalformed",
+        ),
     ];
     for (what, answer, reason) in cases {
         let error = hostile(answer).await;
@@ -319,9 +330,11 @@ async fn a_verifier_that_is_gone_is_unreachable_and_one_of_another_version_is_as
     let is_old = Arc::clone(&old);
     let server = Server::start(move |line| match (line, *is_old.lock().unwrap()) {
         ("GET /version HTTP/1.1", false) => response("200 OK", DATE, VERSIONS.as_bytes()),
-        ("GET /version HTTP/1.1", true) => {
-            response("200 OK", DATE, br#"{"code":200,"results":{"current_version":"2.1","supported_versions":["1.0","2.0","2.1"]}}"#)
-        }
+        ("GET /version HTTP/1.1", true) => response(
+            "200 OK",
+            DATE,
+            br#"{"code":200,"results":{"current_version":"2.1","supported_versions":["1.0","2.0","2.1"]}}"#,
+        ),
         ("GET /v2.6/agents/?bulk=true HTTP/1.1", false) | ("GET /v2.1/agents/?bulk=true HTTP/1.1", true) => {
             response("200 OK", DATE, PASSING)
         }

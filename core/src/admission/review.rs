@@ -232,14 +232,20 @@ pub struct Answer {
 pub struct PatchOperation {
     op: &'static str,
     path: String,
-    value: String,
+    value: Value,
 }
 
 impl PatchOperation {
     /// Puts a text where another one stands.
     #[must_use]
     pub fn replace(path: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { op: "replace", path: path.into(), value: value.into() }
+        Self { op: "replace", path: path.into(), value: Value::String(value.into()) }
+    }
+
+    /// Puts a value where none stands, or in the place of the one that does.
+    #[must_use]
+    pub fn add(path: impl Into<String>, value: Value) -> Self {
+        Self { op: "add", path: path.into(), value }
     }
 }
 

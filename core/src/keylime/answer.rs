@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::binding::AgentId;
 use super::period;
-use super::policy::{PolicyError, TpmPolicy};
+use super::policy::{self, Checked, PolicyError, TpmPolicy};
+use crate::digest::Digest;
 use crate::json::{self, JsonError};
 use crate::time::Timestamp;
 
@@ -138,6 +139,24 @@ pub struct Agent {
     pub last_event: Option<String>,
     /// Seconds between attestations.
     pub period: Option<i64>,
+}
+
+impl Agent {
+    /// What is checked of it.
+    #[must_use]
+    pub fn checked(&self) -> Checked {
+        Checked {
+            pcrs: self.policy.checked.keys().copied().collect(),
+            measured_boot: self.measured_boot,
+            runtime_policy: self.runtime_policy,
+        }
+    }
+
+    /// SHA-256 of what is checked of it, as far as the verifier tells.
+    #[must_use]
+    pub fn policy_digest(&self) -> Digest {
+        policy::digest(&self.policy, self.measured_boot, self.runtime_policy)
+    }
 }
 
 #[derive(Deserialize)]

@@ -25,6 +25,12 @@ impl AgentId {
         Digest::from_hex(text).ok().map(Self)
     }
 
+    /// The id as the digest it is.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.0
+    }
+
     /// The id of the TPM with this endorsement key: a PEM SubjectPublicKeyInfo with its final newline.
     #[must_use]
     pub fn of_endorsement_key(pem: &[u8]) -> Self {

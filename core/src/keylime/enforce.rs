@@ -2,6 +2,8 @@
 //!
 //! Times in here are of the clock of whoever enforces, not of the verifier: graces are counted by it.
 
+use serde_json::{Value, json};
+
 use super::trust::{Eviction, Judgement};
 use crate::time::Timestamp;
 
@@ -13,6 +15,34 @@ const TOGETHER: i64 = 60;
 const FEWEST: usize = 3;
 /// Losses times this, against the nodes that were trusted.
 const PART: usize = 3;
+
+/// The taints (`spec.taints`) a Node object should have, if it has others: ours as `wanted`, everybody else's as they are.
+#[must_use]
+pub fn with_taints(taints: Option<&Value>, wanted: Taints) -> Option<Vec<Value>> {
+    let held = taints.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is_ours = |taint: &&Value| taint.get("key").and_then(Value::as_str) == Some(TAINT);
+    let effects: Vec<_> = held.iter().filter(is_ours).map(|taint| taint.get("effect").and_then(Value::as_str)).collect();
+    let mut others: Vec<Value> = held.iter().filter(|taint| !is_ours(taint)).cloned().collect();
+    let wanted: Vec<&str> = wanted.effects().collect();
+    // One that has a value tolerates nobody who tolerates ours.
+    let bare = held.iter().filter(is_ours).all(|taint| taint.get("value").is_none_or(|value| value.as_str() == Some("")));
+    if bare && effects.len() == wanted.len() && wanted.iter().all(|effect| effects.contains(&Some(*effect))) {
+        return None;
+    }
+    others.extend(wanted.iter().map(|effect| json!({"key": TAINT, "effect": effect})));
+    Some(others)
+}
+
+/// The taints of ours that a Node object has.
+#[must_use]
+pub fn taints_of(taints: Option<&Value>) -> Taints {
+    let held = taints.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let has = |effect: &str| {
+        let text = |taint: &Value, field: &str| taint.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        held.iter().any(|taint| text(taint, "key") == TAINT && text(taint, "effect") == effect)
+    };
+    Taints { no_schedule: has("NoSchedule"), no_execute: has("NoExecute") }
+}
 
 /// What is remembered of a node's trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,6 +98,13 @@ pub struct Taints {
 }
 
 impl Taints {
+    /// The effects, as Kubernetes names them.
+    pub fn effects(self) -> impl Iterator<Item = &'static str> {
+        [(self.no_schedule, "NoSchedule"), (self.no_execute, "NoExecute")]
+            .into_iter()
+            .filter_map(|(is, effect)| is.then_some(effect))
+    }
+
     /// As people read it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -167,6 +204,25 @@ mod tests {
         assert!(!ask(Eviction::AfterGrace, &silent, true, 499).no_execute);
         assert!(ask(Eviction::AfterGrace, &silent, true, 500).no_execute);
         assert_eq!(silent.since, Some(at(0)), "people are told since when");
+    }
+
+    #[test]
+    fn taints_of_others_stay_and_ours_become_what_is_wanted() {
+        let both = Taints { no_schedule: true, no_execute: true };
+        let one = Taints { no_schedule: true, no_execute: false };
+        let other = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoExecute", "timeAdded": "2026-11-26T12:00:00Z"});
+        let ours = |effect: &str| json!({"key": TAINT, "effect": effect});
+        assert_eq!(with_taints(None, Taints::default()), None);
+        assert_eq!(with_taints(None, one), Some(vec![ours("NoSchedule")]));
+        let held = json!([ours("NoSchedule"), other]);
+        assert_eq!(taints_of(Some(&held)), one);
+        assert_eq!(with_taints(Some(&held), one), None);
+        assert_eq!(with_taints(Some(&held), both), Some(vec![other.clone(), ours("NoSchedule"), ours("NoExecute")]));
+        assert_eq!(with_taints(Some(&held), Taints::default()), Some(vec![other]));
+        // A value would keep those away who tolerate ours; twice the same is not two.
+        let valued = json!([{"key": TAINT, "value": "x", "effect": "NoSchedule"}]);
+        assert_eq!(with_taints(Some(&valued), one), Some(vec![ours("NoSchedule")]));
+        assert_eq!(with_taints(Some(&json!([ours("NoSchedule"), ours("PreferNoSchedule")])), both).map(|all| all.len()), Some(2));
     }
 
     #[test]

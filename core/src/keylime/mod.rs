@@ -14,11 +14,12 @@ pub mod enforce;
 pub mod period;
 pub mod placement;
 pub mod policy;
+pub mod release;
 pub mod trust;
 
 pub use answer::{Agent, AnswerError, Attested, Fleet, OperationalState, parse_fleet};
 pub use binding::{AgentId, Binding, Bindings};
 pub use enforce::{Loss, TAINT, Taints};
 pub use period::http_date;
-pub use policy::{Requirements, TpmPolicy};
+pub use policy::{Checked, Requirements, TpmPolicy, Wanted};
 pub use trust::{Eviction, Judgement, NodeReason, Previous, judge};

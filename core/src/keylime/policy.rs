@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::json::{self, JsonError};
 
 /// Highest PCR of a TPM 2.0.
@@ -76,6 +77,60 @@ impl TpmPolicy {
         let checked = values.into_iter().filter(|(pcr, set)| mask & (1 << pcr) != 0 && !set.is_empty()).collect();
         Ok(Self { checked })
     }
+}
+
+/// What a verifier checks of a node, without the values.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// PCRs that are compared with values.
+    pub pcrs: BTreeSet<u8>,
+    /// Measured boot, against a reference.
+    pub measured_boot: bool,
+    /// IMA, against a runtime policy.
+    pub runtime_policy: bool,
+}
+
+/// What has to be checked of a node for an image to run there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// PCRs.
+    pub pcrs: BTreeSet<u8>,
+    /// Measured boot.
+    pub measured_boot: bool,
+    /// IMA.
+    pub runtime_policy: bool,
+}
+
+impl Wanted {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        self.pcrs.extend(other.pcrs);
+        self.measured_boot |= other.measured_boot;
+        self.runtime_policy |= other.runtime_policy;
+    }
+
+    /// Compares with what is checked.
+    ///
+    /// # Errors
+    /// The first [`Shortfall`].
+    pub fn check(&self, checked: &Checked) -> Result<(), Shortfall> {
+        match self.pcrs.difference(&checked.pcrs).next() {
+            Some(pcr) => Err(Shortfall::NotChecked { pcr: *pcr }),
+            None if self.measured_boot && !checked.measured_boot => Err(Shortfall::NoMeasuredBoot),
+            None if self.runtime_policy && !checked.runtime_policy => Err(Shortfall::NoRuntimePolicy),
+            None => Ok(()),
+        }
+    }
+}
+
+/// SHA-256 over everything that is known of what a verifier checks: values of PCRs, and whether measured boot and IMA are. Keylime does
+/// not tell the content of the last two.
+#[must_use]
+pub fn digest(policy: &TpmPolicy, measured_boot: bool, runtime_policy: bool) -> Digest {
+    let pcrs: BTreeMap<String, &BTreeSet<String>> = policy.checked.iter().map(|(pcr, set)| (pcr.to_string(), set)).collect();
+    let whole = serde_json::json!({"measuredBoot": measured_boot, "pcrs": pcrs, "runtimePolicy": runtime_policy});
+    // Names and digests alone: it always has a canonical form.
+    Digest::of(&json::canonical(&whole).unwrap_or_default())
 }
 
 fn is_digest(value: &str) -> bool {

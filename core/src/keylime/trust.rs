@@ -194,6 +194,12 @@ impl Previous {
     }
 }
 
+/// Whether the agent may be tried again without anybody's word: it could not be reached, and nothing speaks against its evidence.
+#[must_use]
+pub fn may_reactivate(judgement: &Judgement, previous: &Previous) -> bool {
+    judgement.reason == NodeReason::Unreachable && !previous.is_failed()
+}
+
 /// Judges one node by what the verifier says. `fleet` is `None` if no verifier answered; `now` is the best guess of the verifier's clock
 /// then, and not used otherwise.
 #[must_use]

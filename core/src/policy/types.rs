@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::pattern::{ImagePattern, PathPattern};
 use crate::digest::Digest;
+use crate::keylime::policy::{Demand, Wanted};
 use crate::signature::PublicKey;
 use crate::time::Timestamp;
 
@@ -422,6 +423,42 @@ pub struct Node {
     /// Longest time since the node's last passing quote, in seconds.
     #[schemars(range(min = 1))]
     pub max_age_seconds: u32,
+    /// PCRs (0 to 23) that the verifier must compare, whatever values the node's binding accepts for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pcrs: Option<NonEmpty<Pcr>>,
+    /// Whether measured boot must be checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_boot: Option<Demand>,
+    /// Whether IMA must be checked against a runtime policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime_policy: Option<Demand>,
+}
+
+impl Node {
+    /// What has to be checked of the node.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            pcrs: self.pcrs.iter().flat_map(|pcrs| pcrs.iter()).map(|pcr| pcr.0).collect(),
+            measured_boot: self.measured_boot == Some(Demand::Required),
+            runtime_policy: self.runtime_policy == Some(Demand::Required),
+        }
+    }
+}
+
+/// Number of a PCR, 0 to 23.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Pcr(#[schemars(range(max = 23))] u8);
+
+impl<'de> Deserialize<'de> for Pcr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u8::deserialize(deserializer)?;
+        if number > 23 {
+            return Err(serde::de::Error::custom(format!("a TPM has PCRs 0 to 23, none of number {number}")));
+        }
+        Ok(Self(number))
+    }
 }
 
 /// Who may sign exceptions, and for how long.

@@ -34,6 +34,7 @@ use crate::edge::{Edge, Finding};
 use crate::evidence::{DefinitionEvidence, Evidence, SignatureDocument};
 use crate::git::RepositoryUrl;
 use crate::git::commit::Commit;
+use crate::keylime::Checked;
 use crate::policy::Policy;
 use crate::policy::types::{Authority, Sources};
 use crate::provenance::{BuildFacts, Refusal};
@@ -122,6 +123,8 @@ pub struct NodeState {
     pub last_passed: Option<Timestamp>,
     /// Whether it failed since, without an operator's word after it.
     pub failed: bool,
+    /// What the verifier checks of it.
+    pub checked: Checked,
 }
 
 /// One candidate chain while its edges are judged.

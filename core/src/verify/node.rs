@@ -27,5 +27,8 @@ pub(super) fn judge(policy: &Policy, state: &State<'_>, now: Timestamp) -> Findi
     if age < 0 || age > i64::from(required.max_age_seconds) {
         return Finding::refused(Edge::E12, Reason::NodeStale, expected, format!("last passed at {passed}, it is {now}"));
     }
+    if let Err(shortfall) = required.wanted().check(&node.checked) {
+        return Finding::refused(Edge::E12, Reason::NodeNotChecked, expected, shortfall.to_string());
+    }
     Finding::ok(Edge::E12, expected, format!("passed at {passed}"))
 }

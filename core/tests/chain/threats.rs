@@ -3,6 +3,7 @@
 use assay_core::digest::{Digest, GitOid};
 use assay_core::edge::{Edge, EdgeState};
 use assay_core::evidence::Attestation;
+use assay_core::keylime::Checked;
 use assay_core::reason::Reason;
 use assay_core::statement::{ResourceDescriptor, render};
 use assay_core::time::Timestamp;
@@ -245,6 +246,7 @@ fn threat_node_that_failed_or_whose_verifier_is_down_or_answers_with_old_news() 
             name: "n1".into(),
             last_passed: last.map(|seconds| Timestamp::from_seconds(seconds).unwrap()),
             failed,
+            checked: Checked { pcrs: [0, 7].into(), ..Checked::default() },
         }),
         ..State::first_look()
     };
@@ -253,6 +255,11 @@ fn threat_node_that_failed_or_whose_verifier_is_down_or_answers_with_old_news() 
     unknown(&world.verdict_with(&on(Some(NOW - 61), false)), Edge::E12, Reason::NodeStale);
     unknown(&world.verdict_with(&on(Some(NOW + 1), false)), Edge::E12, Reason::NodeStale);
     unknown(&world.verdict_with(&on(None, false)), Edge::E12, Reason::NodeStale);
+    let asks = |what: &str| with_policy(format!("  node: {{maxAgeSeconds: 60, {what}}}\n")).build();
+    assert!(asks("pcrs: [0, 7]").verdict_with(&on(Some(NOW), false)).verified().is_some());
+    for more in ["pcrs: [0, 1]", "measuredBoot: Required", "runtimePolicy: Required"] {
+        broken(&asks(more).verdict_with(&on(Some(NOW), false)), Edge::E12, Reason::NodeNotChecked);
+    }
 }
 
 pub(crate) fn rebuilds_policy(threshold: u8) -> String {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod release;
+
 use std::collections::BTreeMap;
 
 use assay_core::keylime::binding::{Binding, Exemption, Node, NodeIdentity};
