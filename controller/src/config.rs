@@ -9,6 +9,7 @@ use clap::{ArgAction, CommandFactory as _, FromArgMatches as _};
 
 use crate::arbiter;
 use crate::gate;
+use crate::nodes;
 use crate::roles::ROLES;
 use crate::triggers;
 
@@ -19,8 +20,8 @@ pub struct Config {
     /// What to do instead of working.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Roles this process has, separated by commas: gate, webhook (with the arbiter), triggers. Without it gate and webhook, since
-    /// triggers needs the manifests of tekton/triggers
+    /// Roles this process has, separated by commas: gate, webhook (with the arbiter), triggers, nodes. Without it gate and
+    /// webhook, since triggers needs the manifests of tekton/triggers, and nodes a Keylime verifier
     #[arg(long, value_name = "ROLES", value_delimiter = ',', value_parser = role)]
     pub roles: Vec<String>,
     /// Namespace this controller is installed in: leases and its own secrets
@@ -77,6 +78,9 @@ pub struct Config {
     /// The triggers' own settings.
     #[command(flatten)]
     pub triggers: triggers::Settings,
+    /// Settings about nodes.
+    #[command(flatten)]
+    pub nodes: nodes::Settings,
 }
 
 /// What the binary does besides working.
@@ -173,5 +177,6 @@ mod tests {
         assert!(Config::parse_from(["assay-controller", "--roles", "gates"]).is_err());
         let usual = Config::parse_from(["assay-controller"]).unwrap();
         assert!(usual.has_role("gate") && usual.has_role("webhook") && !usual.has_role("triggers"));
+        assert!(!usual.has_role("nodes"));
     }
 }

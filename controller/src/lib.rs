@@ -7,6 +7,7 @@ pub mod api;
 pub mod arbiter;
 pub mod config;
 pub mod gate;
+pub mod nodes;
 pub mod roles;
 pub mod serve;
 pub mod telemetry;

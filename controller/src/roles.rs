@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::gate;
+use crate::nodes;
 use crate::telemetry::{Health, HealthBoard, Metrics};
 use crate::triggers;
 use crate::webhook;
@@ -48,6 +49,7 @@ pub const ROLES: &[Role] = &[
         by_default: true,
         run: |context, shutdown| Box::pin(webhook::run(context, shutdown)),
     },
+    Role { name: nodes::NAME, led: false, by_default: false, run: |context, shutdown| Box::pin(nodes::run(context, shutdown)) },
     Role { name: "triggers", led: false, by_default: false, run: |context, shutdown| Box::pin(triggers::run(context, shutdown)) },
 ];
 
@@ -61,13 +63,15 @@ pub struct Context {
     pub metrics: Metrics,
     /// What roles say of themselves.
     pub health: HealthBoard,
+    /// How nodes stand; empty without the role that finds out.
+    pub nodes: nodes::Nodes,
 }
 
 impl Context {
     /// A context for this cluster and these settings.
     #[must_use]
     pub fn new(client: Client, config: Config) -> Self {
-        Self { client, config, metrics: Metrics::default(), health: HealthBoard::default() }
+        Self { client, config, metrics: Metrics::default(), health: HealthBoard::default(), nodes: nodes::Nodes::default() }
     }
 
     /// Objects of a namespaced kind that this controller works for.

@@ -3,6 +3,8 @@
 pub mod admission_record;
 pub mod image_verdict;
 pub mod image_watch;
+pub mod node_binding;
+pub mod node_verdict;
 pub mod signed_exception;
 pub mod source_gate;
 pub mod source_repository;
@@ -15,6 +17,8 @@ use serde_json::Value;
 pub use admission_record::AdmissionRecord;
 pub use image_verdict::ImageVerdict;
 pub use image_watch::ImageWatch;
+pub use node_binding::NodeBinding;
+pub use node_verdict::NodeVerdict;
 pub use signed_exception::SignedException;
 pub use source_gate::SourceGate;
 pub use source_repository::SourceRepository;
@@ -52,6 +56,8 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         SignedException::crd(),
         AdmissionRecord::crd(),
         SourceRepository::crd(),
+        node_binding::with_rules(NodeBinding::crd()),
+        NodeVerdict::crd(),
     ]
 }
 

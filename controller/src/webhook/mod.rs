@@ -4,6 +4,7 @@
 //! - `/admission/validate` (validating) decides, alone and from what this server keeps and checked. Whether or not the other one ran before,
 //!   and whatever stands in the object's labels and annotations, makes no difference.
 //! - `/admission/cluster-rules` (validating) holds the rules of a build cluster.
+//! - `/admission/nodes` (validating) decides where pods may be put, and `/admission/node-taint` (mutating) gives new nodes their taint.
 //! - `/registry/events` takes notifications of registries.
 //!
 //! All of it is served by every replica, on one TLS listener that other roles may add routes to ([`PARTS`]).
@@ -13,6 +14,7 @@ mod binding;
 mod cluster;
 mod metrics;
 mod pin;
+mod place;
 
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::arbiter::{self, Shared, notifications};
+use crate::nodes;
 use crate::roles::{self, Context, RoleError, Shutdown};
 use crate::serve::{self, BundleTarget, Certificates, Keeper, Limits, Routes};
 use crate::telemetry::Health;
@@ -39,7 +42,7 @@ pub const NAME: &str = "webhook";
 const CERTIFICATES: &str = "assay-webhook-tls";
 
 /// Routes of other roles that are served on the same listener.
-pub const PARTS: &[fn(&Arc<Context>) -> Routes] = &[];
+pub const PARTS: &[fn(&Arc<Context>) -> Routes] = &[crate::nodes::routes];
 
 /// What this process answers by.
 struct Server {
@@ -48,6 +51,7 @@ struct Server {
     accounts: Accounts,
     cluster: cluster::Watched,
     metrics: Metrics,
+    context: Arc<Context>,
     token: Option<String>,
 }
 
@@ -64,13 +68,14 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
         accounts: Accounts::installed(),
         cluster: cluster::Watched::default(),
         metrics: Metrics::new(&context.metrics, &shared),
+        context: Arc::clone(&context),
         token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
         shared: Arc::clone(&shared),
     });
     let certificates = Certificates::new();
     let mut names = serve::service_names(&settings.webhook_service, &context.config.namespace);
     names.extend(settings.webhook_name.iter().cloned());
-    let keeper = Keeper {
+    let mut keeper = Keeper {
         client: context.client.clone(),
         namespace: context.config.namespace.clone(),
         secret: CERTIFICATES.to_owned(),
@@ -82,6 +87,11 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
         ],
         certificates: Arc::clone(&certificates),
     };
+    if context.config.has_role(nodes::NAME) {
+        let configuration = format!("{}-nodes", settings.webhook_configuration);
+        keeper.targets.push(BundleTarget::ValidatingWebhook(configuration.clone()));
+        keeper.targets.push(BundleTarget::MutatingWebhook(configuration));
+    }
     let listener = TcpListener::bind(settings.webhook_address).await?;
     tracing::info!(address = %settings.webhook_address, "serving webhooks");
     let mut joined = routes(&server);
@@ -136,6 +146,8 @@ fn routes(server: &Arc<Server>) -> Routes {
     let validate = warp::path!("admission" / "validate").and(review()).and(with(server)).then(validate).boxed();
     let pin = warp::path!("admission" / "pin").and(review()).and(with(server)).then(pin).boxed();
     let rules = warp::path!("admission" / "cluster-rules").and(review()).and(with(server)).then(rules).boxed();
+    let nodes = warp::path!("admission" / "nodes").and(review()).and(with(server)).then(nodes).boxed();
+    let taint = warp::path!("admission" / "node-taint").and(review()).and(with(server)).map(taint).boxed();
     let events = warp::path!("registry" / "events")
         .and(warp::post())
         .and(warp::header::optional::<String>("authorization"))
@@ -143,7 +155,8 @@ fn routes(server: &Arc<Server>) -> Routes {
         .and(with(server))
         .map(events)
         .boxed();
-    validate.or(pin).unify().or(rules).unify().or(events).unify().boxed()
+    let images = validate.or(pin).unify();
+    images.or(rules).unify().or(nodes).unify().or(taint).unify().or(events).unify().boxed()
 }
 
 fn text(status: StatusCode, text: impl Into<String>) -> Response {
@@ -196,6 +209,35 @@ async fn rules(bytes: Bytes, server: Arc<Server>) -> Response {
     };
     server.log("cluster-rules", &request, &answer, began);
     reply(&request, &answer)
+}
+
+async fn nodes(bytes: Bytes, server: Arc<Server>) -> Response {
+    let began = Instant::now();
+    let request = match read(&bytes) {
+        Ok(request) => request,
+        Err(response) => return *response,
+    };
+    let answer = if server.context.config.has_role(nodes::NAME) {
+        server.door.place(&server.context.nodes.board, &server.context.client, &request).await
+    } else {
+        Answer::deny(
+            "NodeRoleMissing: this controller does not have the role `nodes`; give it the role, or take the webhook away",
+        )
+    };
+    server.log("nodes", &request, &answer, began);
+    reply(&request, &answer)
+}
+
+fn taint(bytes: Bytes, server: Arc<Server>) -> Response {
+    let began = Instant::now();
+    match read(&bytes) {
+        Ok(request) => {
+            let answer = place::taint(&request);
+            server.log("node-taint", &request, &answer, began);
+            reply(&request, &answer)
+        }
+        Err(response) => *response,
+    }
 }
 
 fn events(authorization: Option<String>, bytes: Bytes, server: Arc<Server>) -> Response {
