@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, compare, completions, evidence, exec, hook, keygen, man, pipeline, policy, push, rebuild, reference, replay, run,
-    sbom, sign, verify, version,
+    build, compare, completions, evidence, exec, hook, keygen, man, nodes, pipeline, policy, push, rebuild, reference, replay,
+    run, sbom, sign, verify, version,
 };
 use crate::config;
 use crate::context::Context;
@@ -62,6 +62,7 @@ enum Command {
     Hook(hook::Args),
     Keygen(keygen::Args),
     Man(man::Args),
+    Nodes(nodes::Args),
     Pipeline(pipeline::Args),
     Policy(policy::Args),
     Push(push::Args),
@@ -86,6 +87,7 @@ impl Command {
             Self::Hook(args) => hook::run(&args, context),
             Self::Keygen(args) => keygen::run(&args, context),
             Self::Man(args) => man::run(&args),
+            Self::Nodes(args) => nodes::run(&args, context),
             Self::Pipeline(args) => pipeline::run(&args, context),
             Self::Policy(args) => policy::run(&args, context),
             Self::Push(args) => push::run(&args, context),

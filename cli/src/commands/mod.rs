@@ -10,6 +10,7 @@ pub(crate) mod exec;
 pub(crate) mod hook;
 pub(crate) mod keygen;
 pub(crate) mod man;
+pub(crate) mod nodes;
 pub(crate) mod pipeline;
 pub(crate) mod policy;
 pub(crate) mod push;

@@ -198,6 +198,6 @@ pub fn routes(context: &Arc<Context>) -> Routes {
             context.nodes.hint.send_modify(|count| *count += 1);
             StatusCode::OK
         })
-        .map(|status| warp::reply::Reply::into_response(status))
+        .map(warp::reply::Reply::into_response)
         .boxed()
 }

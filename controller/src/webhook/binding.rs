@@ -19,7 +19,7 @@ pub(super) fn is_binding(request: &Request) -> bool {
 }
 
 /// Name of the pod: of the object addressed, and the binding must not say another one.
-fn pod_of(request: &Request) -> Option<&str> {
+pub(super) fn pod_of(request: &Request) -> Option<&str> {
     let inner = request.object.pointer("/metadata/name").and_then(Value::as_str).filter(|name| !name.is_empty());
     match (request.name.as_str(), inner) {
         ("", inner) => inner,

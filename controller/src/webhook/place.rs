@@ -17,6 +17,7 @@ use kube::core::GroupVersionKind;
 use serde_json::Value;
 
 use super::admit::Door;
+use super::binding::pod_of;
 use crate::nodes::Board;
 
 /// Longest wait for the pod of a binding.
@@ -99,7 +100,9 @@ impl Door {
             return cannot_tell(request, "BindingMalformed", "a binding names a node");
         }
         let standing = board.standing(&node);
-        let name = if request.name.is_empty() { text(&request.object, "/metadata/name") } else { &request.name };
+        let Some(name) = pod_of(request) else {
+            return cannot_tell(request, "BindingMalformed", "a binding names one pod");
+        };
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "Pod"), "pods");
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &request.namespace, &resource);
         let pod = match tokio::time::timeout(PATIENCE, api.get(name)).await {

@@ -15,6 +15,7 @@ pub mod period;
 pub mod placement;
 pub mod policy;
 pub mod release;
+pub mod report;
 pub mod trust;
 
 pub use answer::{Agent, AnswerError, Attested, Fleet, OperationalState, parse_fleet};

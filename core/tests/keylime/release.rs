@@ -1,9 +1,10 @@
 //! Releases: who may say that a node is good again, and of which failure.
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::pkcs8::EncodePublicKey as _;
 
 use super::*;
 use assay_core::keylime::release::{Releasers, is_released};
@@ -12,16 +13,14 @@ use assay_core::signature::{Identity, PublicKey};
 const TYPE: &str = "https://assay.dev/attestation/release/v1";
 
 struct Person {
-    key: EcdsaKeyPair,
+    key: SigningKey,
     public: PublicKey,
 }
 
 impl Person {
-    fn new() -> Self {
-        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
-        // SubjectPublicKeyInfo of a P-256 key: a fixed head, then the point.
-        let head = hex("3059301306072a8648ce3d020106082a8648ce3d030107034200");
-        let public = PublicKey::from_spki(&[head.as_slice(), key.public_key().as_ref()].concat()).unwrap();
+    fn new(seed: u8) -> Self {
+        let key = SigningKey::from_slice(&[seed; 32]).unwrap();
+        let public = PublicKey::from_spki(key.verifying_key().to_public_key_der().unwrap().as_bytes()).unwrap();
         Self { key, public }
     }
 
@@ -29,16 +28,12 @@ impl Person {
         let payload = serde_json::to_vec(statement).unwrap();
         let kind = "application/vnd.in-toto+json";
         let pae = [format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).as_bytes(), &payload].concat();
-        let signature = self.key.sign(&SystemRandom::new(), &pae).unwrap();
+        let signature: Signature = self.key.sign(&pae);
         json!({
-            "payloadType": kind, "payload": STANDARD.encode(&payload), "signatures": [{"sig": STANDARD.encode(signature.as_ref())}],
+            "payloadType": kind, "payload": STANDARD.encode(&payload), "signatures": [{"sig": STANDARD.encode(signature.to_der().as_bytes())}],
         })
         .to_string()
     }
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 fn word(agent: &str, kind: &str, predicate: Value) -> Value {
@@ -61,7 +56,7 @@ fn predicate(changes: &[(&str, Value)]) -> Value {
 
 #[test]
 fn threat_only_a_named_persons_word_about_this_failure_of_this_tpm_releases_a_node() {
-    let (jane, other) = (Person::new(), Person::new());
+    let (jane, other) = (Person::new(1), Person::new(2));
     let bound = binding("b", "node-1", "uid-1", AGENT);
     let by = |people: &[&Person], threshold| Releasers {
         identities: people.iter().enumerate().map(|(n, who)| Identity::with_key(format!("p{n}"), who.public.clone())).collect(),
