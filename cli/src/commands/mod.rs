@@ -13,6 +13,7 @@ pub(crate) mod man;
 pub(crate) mod nodes;
 pub(crate) mod pipeline;
 pub(crate) mod policy;
+mod policy_test;
 pub(crate) mod push;
 pub(crate) mod rebuild;
 pub(crate) mod reference;

@@ -1,4 +1,4 @@
-//! `assay policy check`: is this a policy, and what does it ask for?
+//! `assay policy check`: is this a policy, and what does it ask for? `assay policy test` stands in a file of its own.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use assay_core::policy::Policy;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::policy_test;
 use super::replay::read_policy;
 use crate::context::Context;
 use crate::exit::Failure;
@@ -21,6 +22,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(Check),
+    Test(policy_test::Args),
 }
 
 /// Load a policy file and show its digest and what it asks for
@@ -72,6 +74,8 @@ fn summary(policy: &Policy) -> Summary {
         ("node (E12)", spec.node.is_some()),
         ("inputs (E13)", spec.inputs.is_some()),
         ("revocations", spec.revocations.is_some()),
+        ("exceptions", spec.exceptions.is_some()),
+        ("running", spec.running.is_some()),
     ];
     Summary {
         name: policy.name().to_owned(),
@@ -84,5 +88,6 @@ fn summary(policy: &Policy) -> Summary {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match &args.command {
         Command::Check(check) => context.print(&summary(&read_policy(&check.file)?)),
+        Command::Test(test) => policy_test::run(test, context),
     }
 }

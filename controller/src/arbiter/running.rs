@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use assay_core::admission::policies::Policies;
 use assay_core::admission::record::{Eviction, refused_while_running};
 use assay_core::policy::types::Refused;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::Client;
 use kube::api::{Api, EvictParams};
 use tokio::time::{Duration, Instant};
@@ -20,6 +20,9 @@ use super::{Settings, Shared};
 const EVICTED: usize = 16;
 /// Pause before a pod is told of or tried again.
 const AGAIN: Duration = Duration::from_secs(15);
+
+/// How long the API server may take for one eviction.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// When a pod was told of last.
 pub(super) type ToldOf = HashMap<String, Instant>;
@@ -60,6 +63,7 @@ pub(super) async fn look(shared: &Shared, client: &Client, settings: &Settings, 
     let policies = shared.policies.current();
     told.retain(|_, at| at.elapsed() < AGAIN);
     let mut evicted = 0;
+    let mut evictions = Vec::new();
     for seen in memory.pods() {
         let Some((namespace, name, uid)) = &seen.pod else { continue };
         if told.contains_key(uid) || settings.is_exempt(namespace) {
@@ -67,11 +71,10 @@ pub(super) async fn look(shared: &Shared, client: &Client, settings: &Settings, 
         }
         let Some((eviction, why)) = refused(shared, &policies, &seen) else { continue };
         told.insert(uid.clone(), Instant::now());
-        let about = events::pod(namespace, name, uid);
-        let tell = |reason, action, note| Told { warning: true, reason, action, note };
         if eviction.refused == Refused::Report {
             shared.metrics.running_refused("reported");
-            shared.events.publish(&about, tell("ImageRefused", "Report", &why)).await;
+            let told = Told { warning: true, reason: "ImageRefused", action: "Report", note: &why };
+            shared.events.publish(&events::pod(namespace, name, uid), told).await;
             continue;
         }
         if evicted >= EVICTED {
@@ -79,21 +82,33 @@ pub(super) async fn look(shared: &Shared, client: &Client, settings: &Settings, 
             continue;
         }
         evicted += 1;
-        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        match pods.evict(name, &EvictParams::default()).await {
-            Ok(_) => {
-                tracing::warn!(namespace, name, why, "evicted");
-                shared.metrics.running_refused("evicted");
-                shared.events.publish(&about, tell("ImageRefused", "Evict", &why)).await;
-            }
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            // A PodDisruptionBudget: it is tried again, never forced.
-            Err(kube::Error::Api(status)) if status.code == 429 => {
-                shared.metrics.running_refused("budget");
-                let note = format!("not evicted yet, its PodDisruptionBudget does not allow it: {why}");
-                shared.events.publish(&about, tell("EvictionWaits", "Evict", &note)).await;
-            }
-            Err(error) => tracing::warn!(%error, namespace, name, "a pod was not evicted"),
-        }
+        evictions.push(evict(shared, client, (namespace.clone(), name.clone(), uid.clone()), why));
     }
+    futures::future::join_all(evictions).await;
+}
+
+/// Evicts one pod, as far as its budget allows it now. It is tried again, never forced.
+async fn evict(shared: &Shared, client: &Client, (namespace, name, uid): (String, String, String), why: String) {
+    let about = events::pod(&namespace, &name, &uid);
+    let tell = |reason, note| Told { warning: true, reason, action: "Evict", note };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    // The client would wait as long as a budget says no.
+    match tokio::time::timeout(PATIENCE, pods.evict(&name, &EvictParams::default())).await {
+        Ok(Ok(_)) => {
+            tracing::warn!(namespace, name, why, "evicted");
+            shared.metrics.running_refused("evicted");
+            shared.events.publish(&about, tell("ImageRefused", &why)).await;
+        }
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => {}
+        Err(_) => waits(shared, &about, &why).await,
+        Ok(Err(kube::Error::Api(status))) if status.code == 429 => waits(shared, &about, &why).await,
+        Ok(Err(error)) => tracing::warn!(%error, namespace, name, "a pod was not evicted"),
+    }
+}
+
+async fn waits(shared: &Shared, about: &ObjectReference, why: &str) {
+    shared.metrics.running_refused("budget");
+    let note = format!("not evicted yet, its PodDisruptionBudget does not allow it: {why}");
+    let told = Told { warning: true, reason: "EvictionWaits", action: "Evict", note: &note };
+    shared.events.publish(about, told).await;
 }

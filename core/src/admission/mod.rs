@@ -11,6 +11,7 @@
 pub mod cluster_rules;
 pub mod decision;
 pub mod forward;
+pub mod manifest;
 pub mod owner;
 pub mod policies;
 pub mod record;

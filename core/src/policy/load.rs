@@ -68,6 +68,7 @@ pub struct Policy {
     name: String,
     spec: Spec,
     digest: Digest,
+    of_cluster: bool,
 }
 
 #[derive(Deserialize)]
@@ -110,12 +111,18 @@ impl Policy {
         if object.api_version != API_VERSION || !matches!(object.kind.as_str(), "TrustPolicy" | "ClusterTrustPolicy") {
             return Err(PolicyError::Kind { api_version: object.api_version, kind: object.kind });
         }
-        Self::new(object.metadata.name, object.spec.0)
+        Self::new(object.metadata.name, object.spec.0, object.kind == "ClusterTrustPolicy")
     }
 
-    fn new(name: String, spec: Spec) -> Result<Self, PolicyError> {
+    fn new(name: String, spec: Spec, of_cluster: bool) -> Result<Self, PolicyError> {
         let canonical = json::canonical(&spec).map_err(|source| PolicyError::Canonicalize { source })?;
-        Ok(Self { name, spec, digest: Digest::of(&canonical) })
+        Ok(Self { name, spec, digest: Digest::of(&canonical), of_cluster })
+    }
+
+    /// Whether it is a `ClusterTrustPolicy`, which counts in every namespace.
+    #[must_use]
+    pub const fn is_for_the_cluster(&self) -> bool {
+        self.of_cluster
     }
 
     /// The policy's name.

@@ -39,7 +39,7 @@ async fn except(test: &Test, world: &World<'_>, name: &str, signer: &str, digest
 fn an_exception_lets_in_one_image_and_leaves_a_trace() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &settings()).await?;
-        let digest = test.push_busybox(&format!("{}/unsigned", world.images)).await?;
+        let digest = world.unsigned("unsigned").await?;
         let pod = world.pod("excepted", &world.image("unsigned", &digest));
         assert!(world.refused(pod.clone()).await?.contains("ProvenanceMissing"));
         let predicate = json!({
@@ -74,7 +74,7 @@ fn an_exception_lets_in_one_image_and_leaves_a_trace() {
 fn threat_an_exception_of_a_stranger_for_another_image_or_beyond_its_end() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &settings()).await?;
-        let digest = test.push_busybox(&format!("{}/unsigned", world.images)).await?;
+        let digest = world.unsigned("unsigned").await?;
         let other = world.build("app", "one", "unsigned-too", "v1").await?;
         let image = world.image("unsigned", &digest);
         let predicate = json!({

@@ -13,7 +13,7 @@ use super::world::{Settings, World};
 fn lesson_l3_labels_annotations_and_status_prove_nothing() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &Settings::default()).await?;
-        let bad = world.image("unsigned", &test.push_busybox(&format!("{}/unsigned", world.images)).await?);
+        let bad = world.image("unsigned", &world.unsigned("unsigned").await?);
         let mut pod = world.pod("forged", &bad);
         pod["metadata"]["annotations"] = json!({
             "assay.dev/verdict": "Verified", "assay.dev/verified": "true", "kyverno.io/verify-images": format!("{{\"{bad}\":\"pass\"}}"),
@@ -39,7 +39,7 @@ fn threat_image_verdicts_of_others_are_refused_and_never_believed() {
         let good = world.build("app", "one", "app", "v1").await?;
         world.admitted(world.pod("good", &world.image("app", &good))).await?;
         let verdict = world.verdict(&good, "Verified").await?;
-        let bad = test.push_busybox(&format!("{}/app", world.images)).await?;
+        let bad = world.unsigned("app").await?;
         let refused = world.refused(world.pod("bad", &world.image("app", &bad))).await?;
         assert!(refused.contains("ProvenanceMissing"), "{refused}");
         world.verdict(&bad, "Rejected").await?;

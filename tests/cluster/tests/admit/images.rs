@@ -43,7 +43,7 @@ fn a_watched_repository_has_its_verdict_before_anybody_asks() {
 fn threat_images_without_proof_are_refused_with_their_reason() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &Settings::default()).await?;
-        let unsigned = test.push_busybox(&format!("{}/unsigned", world.images)).await?;
+        let unsigned = world.unsigned("unsigned").await?;
         let refused = world.refused(world.pod("unsigned", &world.image("unsigned", &unsigned))).await?;
         for part in ["E7 (made this)", "ProvenanceMissing", "to mend it", &unsigned, "ClusterTrustPolicy"] {
             assert!(refused.contains(part), "{part} is not in: {refused}");
@@ -81,7 +81,7 @@ fn lesson_l4_a_tag_that_moves_after_admission_moves_nothing() {
             }},
         });
         let deployment = world.admitted(deployment).await?;
-        test.push_busybox(&format!("{}/app", world.images)).await?;
+        world.unsigned("app").await?;
         let moved = world.digest("app", "1").await?;
         assert_ne!(first, moved);
         assert!(text(&deployment.get().await?, "/spec/template/spec/containers/0/image").ends_with(&first));
@@ -93,7 +93,7 @@ fn lesson_l4_a_tag_that_moves_after_admission_moves_nothing() {
 fn a_policy_that_warns_lets_in_and_says_so() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &Settings { mode: "Warn", ..Settings::default() }).await?;
-        let digest = test.push_busybox(&format!("{}/unsigned", world.images)).await?;
+        let digest = world.unsigned("unsigned").await?;
         let manifest = test.folder().join("pod.yaml");
         std::fs::write(&manifest, world.pod("warned", &world.image("unsigned", &digest)).to_string())?;
         let (created, said) = world.kubectl(&["create", "-f", &manifest.to_string_lossy()]).await?;

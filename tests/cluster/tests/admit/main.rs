@@ -6,6 +6,7 @@ mod build_cluster;
 mod exceptions;
 mod forged;
 mod images;
+mod plugin;
 mod records;
 mod revocation;
 mod workloads;

@@ -32,7 +32,7 @@ fn every_kind_of_workload_is_judged_by_its_template() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &Settings::default()).await?;
         let good = world.image("app", &world.build("app", "one", "app", "v1").await?);
-        let bad = world.image("unsigned", &test.push_busybox(&format!("{}/unsigned", world.images)).await?);
+        let bad = world.image("unsigned", &world.unsigned("unsigned").await?);
         for object in workloads(&bad) {
             let kind = object["kind"].clone();
             let refused = world.refused(object).await?;
@@ -50,7 +50,7 @@ fn threat_every_place_of_a_pod_is_looked_at() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &Settings::default()).await?;
         let good = world.image("app", &world.build("app", "one", "app", "v1").await?);
-        let bad = world.image("unsigned", &test.push_busybox(&format!("{}/unsigned", world.images)).await?);
+        let bad = world.image("unsigned", &world.unsigned("unsigned").await?);
         for (place, item) in [
             ("initContainers", json!({"name": "x", "image": bad})),
             ("initContainers", json!({"name": "x", "image": bad, "restartPolicy": "Always"})),
@@ -81,7 +81,7 @@ fn threat_an_image_is_not_swapped_into_what_runs() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &Settings::default()).await?;
         let good = world.image("app", &world.build("app", "one", "app", "v1").await?);
-        let bad = world.image("unsigned", &test.push_busybox(&format!("{}/unsigned", world.images)).await?);
+        let bad = world.image("unsigned", &world.unsigned("unsigned").await?);
         let pod = world.admitted(world.pod("p", &good)).await?;
         let swap = json!([{"op": "replace", "path": "/spec/containers/0/image", "value": bad}]).to_string();
         let (done, said) = world.kubectl(&["patch", "pod", "p", "--type=json", "-p", &swap]).await?;

@@ -58,7 +58,7 @@ impl Default for Settings<'_> {
 }
 
 /// Builds a program of the workspace, as the workspace builds it, and says where it is.
-async fn program(test: &Test, name: &str) -> Result<PathBuf> {
+pub(crate) async fn program(test: &Test, name: &str) -> Result<PathBuf> {
     let arguments = ["build", "--quiet", "--locked", "--workspace", "--bin", name, "--message-format", "json"];
     let output = test.output(Duration::from_secs(900), Command::new(env!("CARGO")).args(arguments).current_dir(root())).await?;
     output
@@ -262,6 +262,18 @@ subjects: [{{kind: ServiceAccount, name: assay-controller, namespace: assay-syst
         self.test.output(PROGRAM, &mut command).await
     }
 
+    /// Runs `assay` in a folder, however it ends: its exit code, and what it printed.
+    pub(crate) async fn assay_ended(&self, folder: &Path, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = Command::new(&self.assay)
+            .current_dir(folder)
+            .args(arguments)
+            .env("ASSAY_CONFIG", "/dev/null")
+            .env("ASSAY_PLAIN_HTTP", self.test.env().referrers_registry()?)
+            .output()
+            .await?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     /// One of the world's people, as a policy names it.
     pub(crate) fn identity(&self, name: &str) -> Result<String> {
         let key = std::fs::read_to_string(self.keys.join(format!("{name}.pub"))).context("read a public key")?;
@@ -384,6 +396,17 @@ spec:
         let arguments: Vec<&str> = arguments.into_iter().collect();
         self.assay(&folder, &arguments).await?;
         self.digest(name, tag).await
+    }
+
+    /// Builds an image that nobody vouched for, without any evidence, and pushes it to `NAME:1`. Gives back its digest.
+    pub(crate) async fn unsigned(&self, name: &str) -> Result<String> {
+        let folder = self.test.folder().join(format!("unsigned-{name}"));
+        std::fs::create_dir_all(&folder).context("make the folder")?;
+        std::fs::copy(root().join("hack/demo.d/recipe.toml"), folder.join("assay.toml")).context("copy the recipe")?;
+        std::fs::write(folder.join("content.txt"), format!("of nobody, {name}")).context("write the content")?;
+        let image = format!("{}/{name}:1", self.images);
+        self.assay(&folder, &["build", "--source-date-epoch", "1", "--to", &image]).await?;
+        self.digest(name, "1").await
     }
 
     /// The commit that a project stands at.
