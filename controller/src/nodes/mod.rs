@@ -12,6 +12,8 @@ mod lead;
 mod metrics;
 mod poll;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod watched;
 
 use std::sync::Arc;
