@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     nodes: Family<Labels, Gauge>,
     age: Family<Labels, Gauge>,
     held: Gauge,
+    hints: Gauge,
     polls: Family<Labels, Counter>,
     seconds: Family<Labels, Histogram, fn() -> Histogram>,
     taints: Family<Labels, Counter>,
@@ -38,6 +39,7 @@ impl Metrics {
             nodes: Family::default(),
             age: Family::default(),
             held: Gauge::default(),
+            hints: Gauge::default(),
             polls: Family::default(),
             seconds: Family::new_with_constructor(histogram as fn() -> Histogram),
             taints: Family::default(),
@@ -50,6 +52,7 @@ impl Metrics {
                 all.age.clone(),
             );
             registry.register("nodes_held", "Nodes that are not emptied since many lost trust together", all.held.clone());
+            registry.register("keylime_hints", "Notifications taken as a hint to ask verifiers at once", all.hints.clone());
             registry.register("keylime_polls", "Questions to verifiers, by outcome", all.polls.clone());
             registry.register("keylime_poll_seconds", "Time for a verifier's answer", all.seconds.clone());
             registry.register("node_taint_changes", "Changes of nodes' taints, by what was set", all.taints.clone());
@@ -65,6 +68,11 @@ impl Metrics {
     pub(super) fn tainted(&self, taints: &str) {
         let taints = if taints.is_empty() { "none" } else { taints };
         self.taints.get_or_create(&vec![label("taints", taints)]).inc();
+    }
+
+    /// How many notifications came so far.
+    pub(super) fn hinted(&self, hints: u64) {
+        self.hints.set(i64::try_from(hints).unwrap_or(i64::MAX));
     }
 
     /// After each judgement. `clock` tells a verifier's time for a node's record.

@@ -110,6 +110,7 @@ impl Shared {
             );
         }
         *before = held;
+        self.metrics.hinted(*self.context.nodes.hint.borrow());
         let records = self.board().all();
         self.metrics.judged(&records, held, |record| {
             let verifier = record.binding.as_ref().map(|binding| binding.verifier.as_str())?;

@@ -57,6 +57,14 @@ fn threat_a_node_that_failed_once_and_passes_again_without_an_operators_word() {
         evicted(test, &direct).await?;
         let failed = world.verdict(&node, "NodeEvidenceFailed").await?;
         assert_eq!(failed["lastEvent"], "pcr_validation.invalid_pcr_23");
+        // The verifier told of it by itself, and what it told made the controller ask.
+        test.answers(Duration::from_secs(30), "the verifier's webhook is heard", async || {
+            let hints = world.metric("assay_keylime_hints").await?;
+            ensure!(hints.parse::<u32>().is_ok_and(|hints| hints >= 1), "{hints} hints");
+            Ok(())
+        })
+        .await?;
+        assert!(!world.has_logged("the verifier asks the agent again"), "bad evidence is never tried again by itself");
         let when = failed["memory"]["failed"].as_str().unwrap_or_default().to_owned();
 
         // The evidence is good again, and an administrator of Keylime says so. That is no word of anybody here.
@@ -117,6 +125,11 @@ fn threat_a_keylime_verifier_that_is_down_or_answers_with_old_news() {
         stays(&pod).await?;
         world.tainted(&node, &["NoSchedule", "NoExecute"]).await?;
         evicted(test, &pod).await?;
+        test.answers(Duration::from_secs(30), "the agent is asked again without anybody's word", async || {
+            ensure!(world.has_logged("the verifier asks the agent again"), "not yet");
+            Ok(())
+        })
+        .await?;
         world.keylime.reactivate(test).await?;
         let refused = world.refused(world.pod("again", json!({"nodeName": node.name()}))).await?;
         assert!(refused.contains("is refused"), "{refused}");

@@ -71,6 +71,7 @@ pub(crate) struct World<'a> {
     assay: PathBuf,
     pub(crate) keys: PathBuf,
     metrics: u16,
+    log: PathBuf,
 }
 
 impl<'a> World<'a> {
@@ -102,6 +103,7 @@ impl<'a> World<'a> {
             .args(["--probes-address", &format!("127.0.0.1:{probes}"), "--metrics-address", &format!("127.0.0.1:{metrics}")])
             .args(["--keylime-verifier", &format!("default=https://127.0.0.1:{port}"), "--keylime-interval", "1"])
             .args(["--keylime-patience", "3", "--node-grace", &GRACE.to_string(), "--log", "info,kube=warn"])
+            .arg("--keylime-reactivate")
             .arg("--keylime-credentials")
             .arg(&credentials)
             .arg("--node-release-key")
@@ -110,7 +112,7 @@ impl<'a> World<'a> {
             .arg(keys.join("arbiter.key"))
             .arg("--signing-password-file")
             .arg(&password);
-        test.start("controller", &mut command)?;
+        let log = test.start("controller", &mut command)?;
         test.answers(Duration::from_secs(90), "the controller is ready", async || {
             let answer = reqwest::get(format!("http://127.0.0.1:{probes}/readyz")).await?;
             ensure!(answer.status().is_success(), "{}", answer.text().await?);
@@ -123,7 +125,7 @@ impl<'a> World<'a> {
         std::fs::write(&file, &authority.0).context("write the authority")?;
         let keylime = Keylime::up(test, port, webhooks, &file).await?;
         keylime.credentials(&credentials)?;
-        let world = World { test, keylime, address, assay, keys, metrics };
+        let world = World { test, keylime, address, assay, keys, metrics, log };
         world.watch_webhooks().await?;
         Ok(world)
     }
@@ -202,7 +204,9 @@ impl<'a> World<'a> {
     pub(crate) fn pod(&self, name: &str, changes: Value) -> Value {
         let image = format!("registry.example.com/{}/app@sha256:{}", self.test.namespace(), "1".repeat(64));
         let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self.test.namespace()},
-            "spec": {"containers": [{"name": "app", "image": image}], "terminationGracePeriodSeconds": 0}});
+            "spec": {"containers": [{"name": "app", "image": image}], "terminationGracePeriodSeconds": 0,
+                // The test is the scheduler: a real one would find another node.
+                "schedulerName": "the-test"}});
         for (field, value) in changes.as_object().into_iter().flatten() {
             pod["spec"][field] = value.clone();
         }
@@ -264,6 +268,11 @@ impl<'a> World<'a> {
         let page = reqwest::get(format!("http://127.0.0.1:{}/metrics", self.metrics)).await?.text().await?;
         let found = page.lines().find_map(|found| found.strip_prefix(line));
         found.map(|value| value.trim().to_owned()).with_context(|| format!("no {line} in\n{page}"))
+    }
+
+    /// Whether the controller logged this.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        std::fs::read_to_string(&self.log).unwrap_or_default().contains(text)
     }
 
     /// Hints that the verifier has news, as anybody may.
