@@ -4,6 +4,8 @@
 
 mod definition;
 mod framing;
+#[cfg(test)]
+mod hostile;
 mod repository;
 mod source;
 pub mod wire;

@@ -519,3 +519,29 @@ async fn follow(
     }
     Err(WireError::Redirect { what })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threat_a_login_goes_to_its_own_host_over_tls_alone() {
+        let login = Credentials::basic("Git.Example.com", "me", "secret");
+        let header = |url: &str| login.header_for(&Url::parse(url).unwrap());
+        let value = header("https://git.example.com/team/app").unwrap();
+        assert_eq!(value, "Basic bWU6c2VjcmV0");
+        assert!(value.is_sensitive() && !format!("{login:?}").contains("secret"));
+        for url in [
+            "http://git.example.com/team/app",
+            "https://git.example.com:8443/team/app",
+            "https://evil.example.com/git.example.com",
+            "https://git.example.com.evil/team/app",
+            "https://git.example.com@evil.example.com/team/app",
+        ] {
+            assert!(header(url).is_none(), "{url}");
+        }
+        assert!(
+            Credentials::bearer("git.example.com", "a\nb").header_for(&Url::parse("https://git.example.com/").unwrap()).is_none()
+        );
+    }
+}

@@ -38,6 +38,10 @@ pub struct SourceGateSpec {
     /// `tekton.dev/git-0: https://HOST`; it is used for that host alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<SecretRef>,
+    /// Whether, without `credentials`, those of the run's service account are used that are annotated for the repository's host; the
+    /// controller must be allowed to read it and its secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_credentials: Option<ServiceAccountCredentials>,
     /// Whether the check is repeated in a TaskRun of the same name, so that Chains signs it and the PipelineRun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Recorded>,
@@ -77,6 +81,15 @@ pub enum CarrierChoice {
     Notes,
     /// In a note if there is one, else in the tree.
     Any,
+}
+
+/// Whether secrets of the run's service account are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServiceAccountCredentials {
+    /// They are.
+    Enabled,
+    /// They are not.
+    Disabled,
 }
 
 /// Whether the check is repeated in a TaskRun.

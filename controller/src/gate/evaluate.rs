@@ -15,7 +15,7 @@ use assay_core::reference::Reference;
 use assay_core::signature::TrustRoot;
 use assay_core::time::Timestamp;
 use assay_core::vsa::RunIdentity;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Resource as _;
 use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
@@ -26,7 +26,7 @@ use super::plan::Outcome;
 use super::recorded::{self, Record, RecordError};
 use super::run::{Run, SettingsFrom};
 use super::{now, pipeline_runs};
-use crate::api::source_gate::{CarrierChoice, PolicyKind, PolicyRef, Recorded, SourceGateSpec};
+use crate::api::source_gate::{CarrierChoice, PolicyKind, PolicyRef, Recorded, ServiceAccountCredentials, SourceGateSpec};
 use crate::api::{ClusterTrustPolicy, SourceGate, TrustPolicy, trust_policy};
 use crate::roles::{Context, RoleError};
 
@@ -34,6 +34,8 @@ use crate::roles::{Context, RoleError};
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Most secrets of a service account that are looked at.
+const SECRETS: usize = 16;
 
 /// Why a run cannot be judged, or does not pass.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +102,8 @@ pub(super) struct Evaluator {
     gate: Gate,
     key: SigningKey,
     trust_root: Option<TrustRoot>,
+    /// What the recorded gate's pod trusts besides what its image brings, as parameters of its step.
+    record_trust: Vec<(&'static str, String)>,
     cluster_rules: Option<Digest>,
 }
 
@@ -121,12 +125,18 @@ impl Evaluator {
         };
         let gate = Gate { connection, cache: Cache::new(&settings.cache, settings.cache_bytes)?, quota };
         let key = context.signing_key()?;
-        let trust_root = match &context.config.trusted_root {
-            Some(path) => Some(TrustRoot::parse(&std::fs::read(path)?)?),
-            None => None,
-        };
-        let cluster_rules = settings.cluster_rules.as_deref().map(str::parse).transpose()?;
-        Ok(Self { context, gate, key, trust_root, cluster_rules })
+        let (mut trust_root, mut record_trust) = (None, Vec::new());
+        let authorities = context.config.ca_file.iter().map(std::fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        if !authorities.is_empty() {
+            record_trust.push(("ca", authorities.join("\n")));
+        }
+        if let Some(path) = &context.config.trusted_root {
+            let text = std::fs::read_to_string(path)?;
+            trust_root = Some(TrustRoot::parse(text.as_bytes())?);
+            record_trust.push(("trusted-root", text));
+        }
+        let cluster_rules = settings.cluster_rules()?;
+        Ok(Self { context, gate, key, trust_root, record_trust, cluster_rules })
     }
 
     /// Judges an attempt to its end. What may pass is tried again, with growing pauses.
@@ -194,7 +204,7 @@ impl Evaluator {
         if let Some(image) = &image {
             let record = Record {
                 image,
-                params: vec![
+                params: [
                     ("url", request.url.clone()),
                     ("commit", facts.commit.to_string()),
                     ("ref", facts.reference.to_string()),
@@ -204,7 +214,10 @@ impl Evaluator {
                     ("vsa", spoken.bundle.clone()),
                     ("gate-key", self.key.public_key().to_pem()),
                     ("plain-http", self.context.config.plain_http.join(",")),
-                ],
+                ]
+                .into_iter()
+                .chain(self.record_trust.iter().cloned())
+                .collect(),
                 // When the commit was made is in no way the gate's word.
                 results: results.iter().filter(|(name, _)| *name != "commit-time").cloned().collect(),
             };
@@ -340,35 +353,60 @@ impl Evaluator {
         }
     }
 
-    /// Credentials for the repository's host, if the gate names a secret. One that is for another host is an error, never sent.
+    /// Credentials for the repository's host: of the secret that the gate names, which must be for that host, or else of the first one
+    /// of the run's service account that is.
     async fn credentials(&self, run: &Run, settings: &SourceGateSpec) -> Result<Option<Credentials>, EvaluateError> {
-        let Some(reference) = &settings.credentials else { return Ok(None) };
-        let name = &reference.name;
-        let wrong = |why: &str| EvaluateError::invalid("CredentialsInvalid", format!("Secret {name:?}: {why}"));
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &run.namespace);
-        let secret = self.get(api, name, "Secret").await?.ok_or_else(|| wrong("it is not there"))?;
         let url = run.param("url").map_err(|why| EvaluateError::invalid("InvalidParameter", why))?.unwrap_or_default();
         let host = url.strip_prefix("https://").and_then(|rest| rest.split('/').next()).unwrap_or_default().to_ascii_lowercase();
-        let bound = secret
-            .meta()
-            .annotations
-            .iter()
-            .flatten()
-            .filter(|(name, _)| name.starts_with("tekton.dev/git-"))
-            .filter_map(|(_, value)| value.strip_prefix("https://"))
-            .any(|value| value.trim_end_matches('/').to_ascii_lowercase() == host);
-        if host.is_empty() || !bound {
-            return Err(wrong("no annotation tekton.dev/git-N binds it to https:// and the repository's host"));
+        let secrets: Api<Secret> = Api::namespaced(self.context.client.clone(), &run.namespace);
+        if let Some(reference) = &settings.credentials {
+            let wrong = |why: &str| EvaluateError::invalid("CredentialsInvalid", format!("Secret {:?}: {why}", reference.name));
+            let secret = self.get(secrets, &reference.name, "Secret").await?.ok_or_else(|| wrong("it is not there"))?;
+            if !is_bound(&secret, &host) {
+                return Err(wrong("no annotation tekton.dev/git-N binds it to https:// and the repository's host"));
+            }
+            return login(&secret, &host).map(Some).map_err(wrong);
         }
-        let field = |name: &str| {
-            let bytes = &secret.data.as_ref()?.get(name)?.0;
-            Some(std::str::from_utf8(bytes).ok()?.trim_end_matches('\n').to_owned())
+        if settings.service_account_credentials != Some(ServiceAccountCredentials::Enabled) {
+            return Ok(None);
+        }
+        let name = run.service_account.as_deref().unwrap_or("default");
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.context.client.clone(), &run.namespace);
+        let Some(account) = self.get(accounts, name, "ServiceAccount").await? else {
+            return Err(EvaluateError::invalid("CredentialsInvalid", format!("there is no ServiceAccount {name:?}")));
         };
-        match (field("username"), field("password"), field("token")) {
-            (Some(user), Some(password), _) => Ok(Some(Credentials::basic(&host, &user, &password))),
-            (_, _, Some(token)) => Ok(Some(Credentials::bearer(&host, &token))),
-            _ => Err(wrong("it has neither username and password nor token")),
+        for name in account.secrets.into_iter().flatten().filter_map(|secret| secret.name).take(SECRETS) {
+            // One that is gone is passed over, as Tekton does.
+            let Some(secret) = self.get(secrets.clone(), &name, "Secret").await? else { continue };
+            if is_bound(&secret, &host) {
+                let wrong = |why: &str| EvaluateError::invalid("CredentialsInvalid", format!("Secret {name:?}: {why}"));
+                return login(&secret, &host).map(Some).map_err(wrong);
+            }
         }
+        Ok(None)
+    }
+}
+
+/// Whether an annotation `tekton.dev/git-N` binds a secret to this host, over TLS.
+fn is_bound(secret: &Secret, host: &str) -> bool {
+    let annotations = secret.meta().annotations.iter().flatten().filter(|(name, _)| name.starts_with("tekton.dev/git-"));
+    let mut hosts = annotations.filter_map(|(_, value)| value.strip_prefix("https://"));
+    !host.is_empty() && hosts.any(|value| value.trim_end_matches('/').to_ascii_lowercase() == host)
+}
+
+/// The login that a secret holds.
+fn login(secret: &Secret, host: &str) -> Result<Credentials, &'static str> {
+    if secret.type_.as_deref() == Some("kubernetes.io/ssh-auth") {
+        return Err("it is for SSH, which the gate does not speak; use one of type kubernetes.io/basic-auth");
+    }
+    let field = |name: &str| {
+        let bytes = &secret.data.as_ref()?.get(name)?.0;
+        Some(std::str::from_utf8(bytes).ok()?.trim_end_matches('\n').to_owned())
+    };
+    match (field("username"), field("password"), field("token")) {
+        (Some(user), Some(password), _) => Ok(Credentials::basic(host, &user, &password)),
+        (_, _, Some(token)) => Ok(Credentials::bearer(host, &token)),
+        _ => Err("it has neither username and password nor token"),
     }
 }
 
@@ -453,4 +491,47 @@ fn with_jitter(pause: Duration, uid: &str, tried: u32) -> Duration {
     let seed = assay_core::digest::Digest::of(format!("{uid}/{tried}").as_bytes());
     let byte = seed.as_bytes().first().copied().unwrap_or(0);
     pause / 2 + pause.mul_f64(f64::from(byte) / 512.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn secret(kind: &str, bound: &str, data: &[(&str, &str)]) -> Secret {
+        let data: BTreeMap<_, _> =
+            data.iter().map(|(name, value)| ((*name).to_owned(), k8s_openapi::ByteString(value.as_bytes().to_vec()))).collect();
+        let metadata = json!({"name": "s", "annotations": {"tekton.dev/git-0": bound, "other": "https://git.example.com"}});
+        let mut secret: Secret =
+            serde_json::from_value(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind})).unwrap();
+        secret.data = Some(data);
+        secret
+    }
+
+    #[test]
+    fn threat_a_login_for_another_host_is_not_taken() {
+        let good = [("username", "me"), ("password", "secret\n")];
+        for (bound, host, expected) in [
+            ("https://git.example.com", "git.example.com", true),
+            ("https://Git.Example.com/", "git.example.com", true),
+            ("https://git.example.com", "git.example.com:8443", false),
+            ("https://git.example.com", "evil.example.com", false),
+            ("https://git.example.com.evil", "git.example.com", false),
+            ("http://git.example.com", "git.example.com", false),
+            ("git.example.com", "git.example.com", false),
+            ("https://", "", false),
+        ] {
+            assert_eq!(is_bound(&secret("Opaque", bound, &good), host), expected, "{bound} {host}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_a_password_or_a_token_and_no_ssh_key() {
+        let host = "git.example.com";
+        let of = |kind: &str, data: &[(&str, &str)]| login(&secret(kind, "https://git.example.com", data), host);
+        assert!(of("kubernetes.io/basic-auth", &[("username", "me"), ("password", "x")]).is_ok());
+        assert!(of("Opaque", &[("token", "x")]).is_ok());
+        assert!(of("kubernetes.io/ssh-auth", &[("ssh-privatekey", "x"), ("token", "x")]).unwrap_err().contains("SSH"));
+        assert!(of("kubernetes.io/basic-auth", &[("username", "me")]).is_err());
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use assay_core::admission::cluster_rules;
+use assay_core::digest::{Digest, DigestError};
+
 /// Settings of the gate's role
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "gate")]
@@ -39,7 +42,37 @@ pub struct Settings {
     /// Image of the recorded gate, by digest; without it, gates are not recorded unless they ask for it, and then fail
     #[arg(long = "gate-image", value_name = "IMAGE@DIGEST")]
     pub image: Option<String>,
-    /// Digest (sha256:HEX) of the rules that the build cluster's webhook enforces
-    #[arg(long = "gate-cluster-rules", value_name = "DIGEST")]
+    /// Rules that the build cluster's webhook enforces, as the verdicts name them: `enforced` for those of this version, once its
+    /// webhook is installed, or their digest (sha256:HEX)
+    #[arg(long = "gate-cluster-rules", value_name = "enforced|DIGEST")]
     pub cluster_rules: Option<String>,
+}
+
+impl Settings {
+    /// Digest of the rules that the build cluster's webhook enforces.
+    ///
+    /// # Errors
+    /// [`DigestError`] for another word.
+    pub fn cluster_rules(&self) -> Result<Option<Digest>, DigestError> {
+        match self.cluster_rules.as_deref() {
+            None | Some("") => Ok(None),
+            Some("enforced") => Ok(Some(cluster_rules::digest())),
+            Some(digest) => digest.parse().map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_rules_of_the_cluster_are_named_by_this_version_or_by_digest() {
+        let of =
+            |word: &str| Config::parse_from(["assay-controller", "--gate-cluster-rules", word]).unwrap().gate.cluster_rules();
+        assert_eq!(of("enforced").unwrap(), Some(cluster_rules::digest()));
+        assert_eq!(of(&cluster_rules::digest().to_string()).unwrap(), Some(cluster_rules::digest()));
+        assert!(of("some").is_err() && of("").unwrap().is_none());
+    }
 }

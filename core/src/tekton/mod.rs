@@ -8,6 +8,7 @@
 //!
 //! A signature is over the 32 bytes of the checksum as message, in the annotation `tekton.dev/signature` ([`trust`]).
 
+pub mod bundle;
 pub mod compare;
 mod defaults;
 mod duration;

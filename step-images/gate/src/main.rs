@@ -14,7 +14,7 @@ use assay_core::digest::GitOid;
 use assay_core::edge::Edge;
 use assay_core::gate::{DefinitionWord, confirm, judge_published};
 use assay_core::policy::Policy;
-use assay_core::signature::{Identity, PublicKey, verify_attestation};
+use assay_core::signature::{Identity, PublicKey, TrustRoot, verify_attestation};
 use assay_step::{Failure, OrFail as _, RegistryArgs, Step, given};
 
 /// Most bytes of repositories that are kept: the folder lives as long as the pod.
@@ -47,6 +47,12 @@ struct Args {
     /// The gate's public key, PEM
     #[arg(long, value_name = "PEM")]
     gate_key: String,
+    /// CA certificates trusted besides the image's own, PEM
+    #[arg(long, value_name = "PEM")]
+    ca: Option<String>,
+    /// What keyless signatures are verified against, a trusted_root.json, the document itself
+    #[arg(long, value_name = "JSON")]
+    trusted_root: Option<String>,
     /// Folder for the repository
     #[arg(long, value_name = "DIR", default_value = "/work")]
     cache: PathBuf,
@@ -80,7 +86,10 @@ async fn gate(args: Args, step: Step) -> Result<(), Failure> {
     let carrier: Carrier = args.carrier.parse().map_err(failed)?;
     let now = assay_step::now()?;
     let cache = Cache::new(&args.cache.join("repositories"), CACHE_BYTES).map_err(failed)?;
-    let gate = Gate { connection: args.registry.connection()?, cache, quota: Quota::default() };
+    let trust_root = given(&args.trusted_root).map(|text| TrustRoot::parse(text.as_bytes())).transpose();
+    let trust_root = trust_root.or_usage("TrustedRootInvalid")?;
+    let connection = args.registry.connection_trusting(&authorities(&args)?)?;
+    let gate = Gate { connection, cache, quota: Quota::default() };
     let request = SourceRequest {
         url: args.url.clone(),
         revision: args.commit.to_string(),
@@ -88,8 +97,8 @@ async fn gate(args: Args, step: Step) -> Result<(), Failure> {
         carrier,
     };
     let credentials = Logins::of_home().credentials(&args.url);
-    let passed = gate.source(&request, credentials.as_ref(), &policy, None, now).await.map_err(failed)?;
-    let definition = definition(&args, &gate, &policy, now).await?;
+    let passed = gate.source(&request, credentials.as_ref(), &policy, trust_root.as_ref(), now).await.map_err(failed)?;
+    let definition = definition(&args, &gate, &policy, trust_root.as_ref(), now).await?;
     let me = [Identity::with_key("gate", key)];
     let signed = verify_attestation(args.vsa.as_bytes(), &me, None, now)
         .map_err(|error| assay_step::edge(Edge::E9, error.reason(), error))?;
@@ -114,18 +123,27 @@ async fn gate(args: Args, step: Step) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The file with the CA certificates that were given, in the folder that this step may write to.
+fn authorities(args: &Args) -> Result<Vec<PathBuf>, Failure> {
+    let Some(pem) = given(&args.ca) else { return Ok(Vec::new()) };
+    let file = args.cache.join("ca.pem");
+    std::fs::write(&file, pem).map_err(|error| Failure::unknown("CacheFailed", error))?;
+    Ok(vec![file])
+}
+
 /// E3 and E4 of the definition the gate named.
 async fn definition(
     args: &Args,
     gate: &Gate,
     policy: &Policy,
+    trust_root: Option<&TrustRoot>,
     now: assay_core::time::Timestamp,
 ) -> Result<Option<DefinitionWord>, Failure> {
     match (policy.spec().definitions.is_some(), given(&args.definition_ref)) {
         (false, None) => Ok(None),
         (true, Some(reference)) => {
             let published = gate.definition(reference, None).await.map_err(failed)?;
-            let word = judge_published(&published.evidence, policy, None, now);
+            let word = judge_published(&published.evidence, policy, trust_root, now);
             word.map(Some).map_err(|refusal| failed(refusal.into()))
         }
         (true, None) => Err(assay_step::edge(

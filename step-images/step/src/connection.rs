@@ -36,8 +36,17 @@ impl RegistryArgs {
     /// # Errors
     /// Exit 4 for CA files and hosts that cannot be used.
     pub fn connection(&self) -> Result<Connection, Failure> {
+        self.connection_trusting(&[])
+    }
+
+    /// The connection these flags describe, which trusts the CA certificates in these PEM files too.
+    ///
+    /// # Errors
+    /// As [`RegistryArgs::connection`].
+    pub fn connection_trusting(&self, more: &[PathBuf]) -> Result<Connection, Failure> {
+        let named = self.ca_file.iter().filter(|path| !path.as_os_str().is_empty());
         let config = HttpConfig {
-            ca_files: self.ca_file.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect(),
+            ca_files: named.chain(more).cloned().collect(),
             plain_http: hosts(&self.plain_http),
             tls: hosts(&self.tls_host),
             ..HttpConfig::default()

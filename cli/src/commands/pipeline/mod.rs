@@ -1,5 +1,6 @@
 //! `assay pipeline`: sign the definition of a build, and publish it where gates find it.
 
+mod bundle;
 mod folder;
 mod push;
 mod sbom;
@@ -18,6 +19,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Bundle(bundle::Args),
     Push(push::Args),
     Sbom(sbom::Args),
     Sign(sign::Args),
@@ -26,6 +28,7 @@ enum Command {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match &args.command {
+        Command::Bundle(args) => bundle::run(args, context),
         Command::Push(args) => push::run(args, context),
         Command::Sbom(args) => sbom::run(args),
         Command::Sign(args) => sign::run(args, context),
