@@ -57,7 +57,11 @@ down_leaves_nothing() {
 }
 
 up_after_down() {
+    local environment
     "$CLUSTER" up --name "$name" --profile "$ASSAY_CLUSTER_PROFILE"
+    # The names of images are those of what is cached now, which need not be what the cluster before was made of.
+    environment=$("$CLUSTER" env --name "$name")
+    eval "$environment"
     kubectl create namespace "$NAMESPACE"
     until_true 30 kubectl get serviceaccount default -n "$NAMESPACE"
     task_run_succeeds
