@@ -3,6 +3,7 @@
 
 run_restart_checks() {
     check "up again changes nothing" up_is_idempotent
+    check "up with KUBECONFIG uses that cluster" up_uses_an_existing_cluster
     local daemon
     for daemon in $("$CLUSTER" status --name "$name" | awk 'NR > 2 && $1 != "pod:" { print $1 }'); do
         victim=$daemon
@@ -17,6 +18,17 @@ up_is_idempotent() {
     before=$("$CLUSTER" status --name "$name" | awk 'NR > 2 && $1 != "pod:" { print $1, $2 }')
     "$CLUSTER" up --name "$name"
     expect "daemons and their pids" "$before" "$("$CLUSTER" status --name "$name" | awk 'NR > 2 && $1 != "pod:" { print $1, $2 }')"
+}
+
+# A copy of the file is a cluster that somebody else made, as far as `up` can tell. One that does not answer is refused.
+up_uses_an_existing_cluster() {
+    local before copy=$work/existing.kubeconfig path=${ASSAY_CLUSTER_KUBECTL%/*}:$PATH
+    before=$("$CLUSTER" status --name "$name" | awk 'NR > 2 && $1 != "pod:" { print $1, $2 }')
+    cp "$KUBECONFIG" "$copy"
+    PATH=$path KUBECONFIG=$copy "$CLUSTER" up --name "$name-other" 2>&1 | tee /dev/stderr | grep -F "using the cluster of KUBECONFIG=$copy"
+    expect "daemons and their pids" "$before" "$("$CLUSTER" status --name "$name" | awk 'NR > 2 && $1 != "pod:" { print $1, $2 }')"
+    sed -i 's|server: .*|server: https://127.0.0.1:1|' "$copy"
+    ! PATH=$path KUBECONFIG=$copy "$CLUSTER" up --name "$name-other"
 }
 
 survives_kill() {
