@@ -20,7 +20,7 @@ use crate::image_of;
 use crate::world::{World, now, store};
 
 /// Makes a closing TaskRun like `honest` but for `change`.
-async fn by_hand(world: &World<'_>, honest: &DynamicObject, name: &str, change: &Value) -> Result<Handle> {
+pub(crate) async fn by_hand(world: &World<'_>, honest: &DynamicObject, name: &str, change: &Value) -> Result<Handle> {
     let mut spec = honest.data["spec"].clone();
     for (key, value) in change.as_object().into_iter().flatten() {
         spec[key] = value.clone();
@@ -37,14 +37,24 @@ async fn by_hand(world: &World<'_>, honest: &DynamicObject, name: &str, change: 
 async fn signed_by_chains(world: &World<'_>, honest: &DynamicObject, name: &str, change: &Value) -> Result<Vec<u8>> {
     let run = by_hand(world, honest, name, change).await?;
     world.test.succeeded(&run).await?;
-    let signed = world.test.signed(&run).await?;
+    envelope(world, &run).await
+}
+
+/// The envelope that Chains leaves on a run that ended, however it did.
+pub(crate) async fn envelope(world: &World<'_>, run: &Handle) -> Result<Vec<u8>> {
+    let signed = world.test.signed(run).await?;
     let uid = signed.metadata.uid.clone().context("an object has a UID")?;
     let envelope = annotation(&signed, &format!("chains.tekton.dev/signature-taskrun-{uid}")).context("Chains' envelope")?;
     base64::engine::general_purpose::STANDARD.decode(envelope).context("decode the envelope")
 }
 
-/// Judges an image by what is in the registry, but with this one provenance in place of all others.
-async fn replay_with(world: &World<'_>, image: &str, envelope: Vec<u8>) -> Result<Verdict> {
+/// Judges an image by what is in the registry, but with these provenances in place of all others.
+pub(crate) async fn replay_with(world: &World<'_>, image: &str, envelopes: &[Vec<u8>]) -> Result<Verdict> {
+    replay_by(image, envelopes, &world.policy()).await
+}
+
+/// The same by a policy of the caller's.
+pub(crate) async fn replay_by(image: &str, envelopes: &[Vec<u8>], policy: &str) -> Result<Verdict> {
     let (repository, digest) = image.split_once('@').context("an image by digest")?;
     let store = store(repository, Access::Pull).await?;
     let mut evidence = collect(&store, &repository.parse()?, digest.parse()?).await?;
@@ -52,8 +62,8 @@ async fn replay_with(world: &World<'_>, image: &str, envelope: Vec<u8>) -> Resul
         let read = assay_core::signature::read_unverified(&attestation.bytes);
         read.is_ok_and(|read| read.statement.predicate_type == vsa::PREDICATE_TYPE)
     });
-    evidence.attestations.push(Attestation { bytes: envelope });
-    let policy = Policy::parse(world.policy().as_bytes())?;
+    evidence.attestations.extend(envelopes.iter().map(|bytes| Attestation { bytes: bytes.clone() }));
+    let policy = Policy::parse(policy.as_bytes())?;
     Ok(verify(&evidence, &policy, &State::first_look(), now()?))
 }
 
@@ -79,7 +89,7 @@ fn threat_runs_of_the_trusted_task_made_by_hand_are_signed_by_chains_and_refused
         ];
         for (name, change, edge, reason) in hostile {
             let envelope = signed_by_chains(&world, &honest, name, &change).await?;
-            let verdict = replay_with(&world, &image, envelope).await?;
+            let verdict = replay_with(&world, &image, &[envelope]).await?;
             let finding = verdict.edge(edge).context("every edge is judged")?;
             assert_eq!((finding.state, finding.reason), (EdgeState::Broken, reason), "{name}: {finding:?}");
             assert!(verdict.verified().is_none(), "{name}");

@@ -19,8 +19,15 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Reads it from a catalog and puts it into a namespace, with a namespace's Tasks and a build command of ours.
-    pub(crate) fn read(catalog: &Path, kind: &'static str, name: &'static str, namespace: &str, builder: &str) -> Result<Self> {
+    /// Reads it from a catalog and puts it into a namespace, with a namespace's Tasks and this build command for a shell.
+    pub(crate) fn read(
+        catalog: &Path,
+        kind: &'static str,
+        name: &'static str,
+        namespace: &str,
+        builder: &str,
+        command: &str,
+    ) -> Result<Self> {
         let file = catalog.join(format!("{}/{name}/0.1/{name}.yaml", kind.to_lowercase()));
         let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         let placeholder = format!("registry.example.com/assay/builder@sha256:{}", "0".repeat(64));
@@ -29,7 +36,7 @@ impl Entry {
             .replacen("metadata:\n", &format!("metadata:\n  namespace: {namespace}\n"), 1)
             .replace(&placeholder, builder)
             .replace("command: [make]", "command: [sh, -c]")
-            .replace("args: [-j2, all]", "args: ['mkdir -p build/usr/bin && cp src/hello build/usr/bin/hello']");
+            .replace("args: [-j2, all]", &format!("args: ['{command}']"));
         Ok(Self { kind, name, text })
     }
 

@@ -5,6 +5,7 @@
 mod by_hand;
 mod definition;
 mod gated;
+mod tampered;
 mod world;
 
 use std::time::Duration;

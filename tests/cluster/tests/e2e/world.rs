@@ -34,6 +34,8 @@ const PASSWORD: &str = "x";
 /// Who signs provenance, as Chains says by default.
 const BUILDER: &str = "https://tekton.dev/chains/v2";
 const VERIFIER: &str = "https://gate.example.com";
+/// The signed build command.
+const COMMAND: &str = "mkdir -p build/usr/bin && cp src/hello build/usr/bin/hello";
 const PROGRAM: Duration = Duration::from_secs(60);
 
 const RECIPE: &str = r#"version = 1
@@ -52,9 +54,11 @@ artifacts = [{ name = "output" }]
 pub(crate) struct World<'t> {
     pub(crate) test: &'t Test,
     repository: Repository,
-    image: String,
+    /// The image's repository.
+    pub(crate) image: String,
     author: Generated,
-    publisher: SigningKey,
+    /// Somebody with a key that signs definitions, and nothing else.
+    pub(crate) publisher: SigningKey,
     gate: Generated,
     entries: Vec<Entry>,
     _controller: Controller,
@@ -79,8 +83,17 @@ impl<'t> World<'t> {
         Self::with(test, false).await
     }
 
+    /// The same, whose signed build command does `more` besides.
+    pub(crate) async fn whose_command_also(test: &'t Test, more: &str) -> Result<World<'t>> {
+        Self::of(test, false, &format!("{COMMAND} && {more}")).await
+    }
+
     /// The same, with a gate that has its check repeated in a TaskRun, or not.
     pub(crate) async fn with(test: &'t Test, recorded: bool) -> Result<World<'t>> {
+        Self::of(test, recorded, COMMAND).await
+    }
+
+    async fn of(test: &'t Test, recorded: bool, command: &str) -> Result<World<'t>> {
         let key = || generate(&Password::new(PASSWORD)).unwrap();
         let (author, publisher, gate) = (key(), key().key, key());
         let place = format!("{}/{}", test.env().registry()?, test.namespace());
@@ -90,7 +103,7 @@ impl<'t> World<'t> {
         let namespace = test.namespace();
         let entries = [("Task", "assay-command"), ("Task", "assay-image"), ("Pipeline", "assay-build")]
             .into_iter()
-            .map(|(kind, name)| Entry::read(&catalog, kind, name, namespace, &builder))
+            .map(|(kind, name)| Entry::read(&catalog, kind, name, namespace, &builder, command))
             .collect::<Result<Vec<_>>>()?;
         for entry in &entries {
             test.create(&entry.text).await?;
