@@ -44,7 +44,9 @@ async fn signed_by_chains(world: &World<'_>, honest: &DynamicObject, name: &str,
 pub(crate) async fn envelope(world: &World<'_>, run: &Handle) -> Result<Vec<u8>> {
     let signed = world.test.signed(run).await?;
     let uid = signed.metadata.uid.clone().context("an object has a UID")?;
-    let envelope = annotation(&signed, &format!("chains.tekton.dev/signature-taskrun-{uid}")).context("Chains' envelope")?;
+    let found = signed.metadata.annotations.as_ref().map(|all| all.keys().cloned().collect::<Vec<_>>());
+    let envelope = annotation(&signed, &format!("chains.tekton.dev/signature-taskrun-{uid}"))
+        .with_context(|| format!("Chains' envelope is not among {found:?}"))?;
     base64::engine::general_purpose::STANDARD.decode(envelope).context("decode the envelope")
 }
 

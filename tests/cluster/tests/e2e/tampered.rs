@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use assay_adapters::evidence::collect;
+use assay_adapters::store::Access;
 use assay_cluster_tests::{Needs, Signer, Test, results, run_within, text};
 use assay_core::edge::{Edge, EdgeState};
 use assay_core::reason::Reason;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::by_hand::{by_hand, envelope, replay_by, replay_with};
 use crate::image_of;
-use crate::world::World;
+use crate::world::{World, store};
 
 const LIMIT: Duration = Duration::from_secs(420);
 
@@ -24,10 +26,21 @@ fn refused(what: &str, verdict: &Verdict, edge: Edge, reason: Reason) -> Result<
     Ok(())
 }
 
-/// The envelopes of the two TaskRuns of a run: of its build Task, and of the closing one.
-async fn envelopes(world: &World<'_>, run: &str) -> Result<[Vec<u8>; 2]> {
-    let handle = async |task: &str| world.test.handle("tekton.dev/v1", "TaskRun", &format!("{run}-{task}")).await;
-    Ok([envelope(world, &handle("build").await?).await?, envelope(world, &handle("image").await?).await?])
+/// What Chains signed about the closing TaskRun of a run.
+async fn closing(world: &World<'_>, run: &str) -> Result<Vec<u8>> {
+    envelope(world, &world.test.handle("tekton.dev/v1", "TaskRun", &format!("{run}-image")).await?).await
+}
+
+/// What Chains signed about the build TaskRun of a run, as it lies beside the packed output, and about the closing one.
+async fn envelopes(world: &World<'_>, run: &str, image: &str) -> Result<[Vec<u8>; 2]> {
+    let closing = closing(world, run).await?;
+    world.test.signed(&world.test.handle("tekton.dev/v1", "TaskRun", &format!("{run}-build")).await?).await?;
+    let (repository, digest) = image.split_once('@').context("an image by digest")?;
+    let store = store(repository, Access::Pull).await?;
+    let evidence = collect(&store, &repository.parse()?, digest.parse()?).await?;
+    let attestations = evidence.outputs.into_iter().flat_map(|output| output.attestations);
+    let attestation = attestations.last().context("provenance of the packed output")?;
+    Ok([attestation.bytes, closing])
 }
 
 /// What is signed in an envelope, or in the bundle that holds one.
@@ -39,7 +52,7 @@ fn payload(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Gives the Task of that name one more step, runs the signed Pipeline, and takes the step away again.
-async fn run_with_another_step(world: &World<'_>, test: &Test, task: &str, run: &str) -> Result<(String, [Vec<u8>; 2])> {
+async fn run_with_another_step(world: &World<'_>, test: &Test, task: &str, run: &str) -> Result<(String, Vec<u8>)> {
     let object = test.handle("tekton.dev/v1", "Task", task).await?;
     let signed = object.get().await?.data["spec"]["steps"].clone();
     let mut steps = signed.clone();
@@ -48,7 +61,8 @@ async fn run_with_another_step(world: &World<'_>, test: &Test, task: &str, run: 
     object.patch(&json!({"spec": {"steps": steps}})).await?;
     let image = image_of(&world.built(&world.start(run).await?).await?);
     object.patch(&json!({"spec": {"steps": signed}})).await?;
-    Ok((image, envelopes(world, run).await?))
+    let [_, closing] = envelopes(world, run, &image).await?;
+    Ok((image, closing))
 }
 
 /// The Pipeline is the signed one, so the gate lets it begin; what its references led to is in Chains' provenance.
@@ -57,9 +71,9 @@ fn threat_a_task_swapped_after_the_definition_was_signed() {
     run_within(LIMIT, Needs::Pods, async |test| {
         let world = World::new(test).await?;
         let (image, signed) = run_with_another_step(&world, test, "assay-image", "swapped-image").await?;
-        refused("closing Task", &replay_with(&world, &image, &signed).await?, Edge::E5, Reason::OtherDefinitionRan)?;
+        refused("closing Task", &replay_with(&world, &image, &[signed]).await?, Edge::E5, Reason::OtherDefinitionRan)?;
         let (image, signed) = run_with_another_step(&world, test, "assay-command", "swapped-build").await?;
-        let verdict = replay_with(&world, &image, &signed).await?;
+        let verdict = replay_with(&world, &image, &[signed]).await?;
         refused("build Task", &verdict, Edge::E6, Reason::OutputNotProved)?;
         Ok(())
     });
@@ -71,7 +85,7 @@ fn threat_provenance_missing_doubled_about_another_image_or_by_another_key() {
     run_within(LIMIT, Needs::Pods, async |test| {
         let world = World::new(test).await?;
         let image = image_of(&world.built(&world.start("build-1").await?).await?);
-        let signed = envelopes(&world, "build-1").await?;
+        let signed = envelopes(&world, "build-1", &image).await?;
         let verdict = replay_with(&world, &image, &signed).await?;
         assert!(verdict.verified().is_some(), "the honest run: {verdict:?}");
 
@@ -85,8 +99,6 @@ fn threat_provenance_missing_doubled_about_another_image_or_by_another_key() {
         refused("no provenance", &none, Edge::E7, Reason::ProvenanceMissing)?;
         let build_only = replay_with(&world, &image, &signed[..1]).await?;
         refused("the build Task's provenance alone", &build_only, Edge::E7, Reason::ProvenanceMissing)?;
-        let closing_only = replay_with(&world, &image, &signed[1..]).await?;
-        refused("the closing Task's provenance alone", &closing_only, Edge::E6, Reason::OutputNotProved)?;
 
         // Twice the same, and once more by somebody else: neither helps nor harms.
         let stranger = world.publisher.sign_statement(&payload(&signed[1])?)?.envelope;
@@ -117,7 +129,7 @@ fn threat_a_failed_runs_results_and_somebody_elses_word() {
     run_within(LIMIT, Needs::Pods, async |test| {
         let world = World::new(test).await?;
         let image = image_of(&world.built(&world.start("build-1").await?).await?);
-        let build = envelopes(&world, "build-1").await?[0].clone();
+        closing(&world, "build-1").await?;
         let honest = test.handle("tekton.dev/v1", "TaskRun", "build-1-image").await?.get().await?;
         let with = |changes: &[(&str, &str)]| -> Result<Value> {
             let mut params = honest.data["spec"]["params"].clone();
@@ -129,27 +141,29 @@ fn threat_a_failed_runs_results_and_somebody_elses_word() {
             Ok(json!({"params": params}))
         };
 
-        // The last step refuses a definition that the gate did not approve; what the steps before it said is signed all the same.
+        // The last step finds no such definition. Chains signs the failed run, too, which says nothing:
+        // its steps write results when everything is in the registry.
         let definition = format!("{}@sha256:{}", world.image, "1".repeat(64));
         let run = by_hand(&world, &honest, "failing", &with(&[("definition-ref", &definition)])?).await?;
         test.failed(&run).await?;
         let ended = run.get().await?;
-        assert!(results(&ended).contains_key("sbom_ARTIFACT_OUTPUTS"), "{:?}", results(&ended));
-        let verdict = replay_with(&world, &image, &[build.clone(), envelope(&world, &run).await?]).await?;
-        assert!(verdict.verified().is_none(), "a failed run: {verdict:?}");
+        let log = test.logs_of_task_run(&ended).await?;
+        assert!(log.contains("step=\"assay-push\" reason=\"NotFound\""), "{log}");
+        assert!(results(&ended).is_empty(), "{:?}", results(&ended));
+        let verdict = replay_with(&world, &image, &[envelope(&world, &run).await?]).await?;
+        refused("a failed run", &verdict, Edge::E7, Reason::ProvenanceMissing)?;
 
         // The gate's word, signed again by somebody else, whose key the run is told to be the gate's.
         let vsa = honest.data["spec"]["params"].as_array().context("a list")?.iter().find(|param| param["name"] == "vsa");
         let vsa = vsa.and_then(|param| param["value"].as_str()).context("the gate's word")?;
-        let vsa = base64::engine::general_purpose::STANDARD.decode(vsa)?;
-        let forged = world.publisher.sign_statement(&payload(&vsa)?)?;
-        let word = base64::engine::general_purpose::STANDARD.encode(&forged.bundle);
+        let forged = world.publisher.sign_statement(&payload(vsa.as_bytes())?)?;
+        let word = String::from_utf8(forged.envelope)?;
         let digest = forged.envelope_digest.to_string();
         let key = world.publisher.public_key().to_pem();
         let foreign = with(&[("vsa", &word), ("vsa-digest", &digest), ("gate-key", &key)])?;
         let run = by_hand(&world, &honest, "foreign-word", &foreign).await?;
         test.succeeded(&run).await?;
-        let verdict = replay_with(&world, &image, &[build, envelope(&world, &run).await?]).await?;
+        let verdict = replay_with(&world, &image, &[envelope(&world, &run).await?]).await?;
         refused("somebody else's word", &verdict, Edge::E9, Reason::GateMissing)?;
 
         // A workspace that nobody declared is never mounted: Tekton itself ends such a run.
@@ -174,7 +188,7 @@ fn threat_a_build_step_that_writes_results_and_subjects_it_should_not() {
         let lies: Vec<_> = lies.iter().map(|(name, value)| format!("printf %s {value} >/tekton/results/{name}")).collect();
         let world = World::whose_command_also(test, &lies.join(" && ")).await?;
         let image = image_of(&world.built(&world.start("build-1").await?).await?);
-        let signed = envelopes(&world, "build-1").await?;
+        let signed = envelopes(&world, "build-1", &image).await?;
         let build: Value = serde_json::from_slice(&payload(&signed[0])?)?;
         let subjects = build["subject"].to_string();
         assert!(!subjects.contains("evil") && !subjects.contains(&"e".repeat(64)), "{subjects}");
@@ -186,7 +200,8 @@ fn threat_a_build_step_that_writes_results_and_subjects_it_should_not() {
     });
 }
 
-/// Tekton takes a TaskRun of the name it was about to use for its own, if its labels say so.
+/// Tekton takes a TaskRun of the name it was about to use for its own, if its labels say so and it ends after the gate did.
+/// One that ended before the gate stops the whole PipelineRun ("invalid list of done tasks").
 #[test]
 fn threat_a_child_planted_under_the_predicted_name() {
     run_within(LIMIT, Needs::Pods, async |test| {
@@ -201,24 +216,32 @@ fn threat_a_child_planted_under_the_predicted_name() {
             "apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": "build-2-build", "labels": labels},
             "spec": {"taskSpec": {
                 "results": [{"name": "OUTPUT_IMAGE_URL"}, {"name": "OUTPUT_IMAGE_DIGEST"}],
+                // Its pod waits for this Secret, and so until the gate has passed.
+                "volumes": [{"name": "wait", "secret": {"secretName": "gate-has-passed"}}],
                 "steps": [{
                     "name": "evil", "image": test.env().busybox()?,
+                    "volumeMounts": [{"name": "wait", "mountPath": "/wait"}],
                     "script": format!("#!/bin/sh\n{}\n{}\n", say("OUTPUT_IMAGE_URL"), say("OUTPUT_IMAGE_DIGEST")),
                 }],
             }},
         });
-        test.succeeded(&test.create_value(planted).await?).await?;
+        let planted = test.create_value(planted).await?;
         let run = world.start("build-2").await?;
-        let ended = test.ended_run(&run).await?;
-        let children = test.children("build-2", "tekton.dev/v1", "TaskRun").await?;
-        if children.contains_key("image") {
-            let image = image_of(&ended);
-            let verdict = replay_with(&world, &image, &envelopes(&world, "build-2").await?).await?;
-            refused("a planted child", &verdict, Edge::E6, Reason::OutputNotProved)?;
-        } else {
-            // Tekton saw that the run is not its own: nothing was built from what was planted.
-            test.failed(&run).await?;
-        }
+        // Without an owner Tekton never hears of its end, and the PipelineRun waits until it times out.
+        let uid = run.get().await?.metadata.uid.context("an object has a UID")?;
+        let owner = json!({
+            "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": "build-2", "uid": uid, "controller": true,
+        });
+        planted.patch(&json!({"metadata": {"ownerReferences": [owner]}})).await?;
+        let gate = test.handle("tekton.dev/v1beta1", "CustomRun", "build-2-gate").await?;
+        test.exists(&gate).await?;
+        test.succeeded(&gate).await?;
+        test.create("{apiVersion: v1, kind: Secret, metadata: {name: gate-has-passed}, stringData: {yes: 'true'}}").await?;
+        test.succeeded(&planted).await?;
+        let image = image_of(&world.built(&run).await?);
+        let [_, closing] = envelopes(&world, "build-2", &image).await?;
+        let verdict = replay_with(&world, &image, &[closing]).await?;
+        refused("a planted child", &verdict, Edge::E6, Reason::OutputNotProved)?;
         Ok(())
     });
 }
