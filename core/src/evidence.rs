@@ -27,6 +27,8 @@ pub struct Evidence {
     pub attestations: Vec<Attestation>,
     /// Packed outputs of builds that provenance about the image names, with the attestations about them.
     pub outputs: Vec<Output>,
+    /// Heads under which rebuilders list all they ever said, from the mirrors that the policy names.
+    pub rebuilder_heads: Vec<RebuilderHead>,
     /// What could not be collected. Not empty means: what is missing may exist.
     pub incomplete: Vec<String>,
 }
@@ -45,9 +47,19 @@ impl Evidence {
             sboms: Vec::new(),
             attestations: Vec::new(),
             outputs: Vec::new(),
+            rebuilder_heads: Vec::new(),
             incomplete: Vec::new(),
         }
     }
+}
+
+/// A rebuilder's head, and the one of its pages that the image belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuilderHead {
+    /// The signed head: an attestation over its pages.
+    pub head: Vec<u8>,
+    /// The page, as the head names it by digest.
+    pub page: Vec<u8>,
 }
 
 /// A packed output of a build Task, in the image's repository.

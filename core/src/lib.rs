@@ -30,6 +30,7 @@ pub mod policy;
 pub mod provenance;
 pub mod purl;
 pub mod reason;
+pub mod rebuild;
 pub mod recipe;
 pub mod reference;
 pub mod signature;

@@ -153,6 +153,10 @@ reasons! {
     TooFewRebuilds, false, "ask more of the named rebuilders to rebuild";
     /// A named rebuilder got another digest.
     RebuildMismatch, false, "find out why with `assay compare`; a person's signed release is needed";
+    /// A named rebuilder's signed head is missing, expired, older than one seen before, or contradicts another.
+    RebuilderStale, true, "have the rebuilder publish a current head, and see that its mirror in `rebuilds.mirrors` can be reached";
+    /// A named rebuilder's head lists a statement about this image that is not there.
+    RebuildWithheld, true, "get the statement from the rebuilder's own repository, and find out who left it out";
 
     /// Something newer was admitted before.
     OlderThanAdmitted, false, "deploy the newer one, or give a signed rollback statement";

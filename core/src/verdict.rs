@@ -33,6 +33,8 @@ pub struct Verdict {
     notes: Vec<String>,
     #[serde(skip)]
     origin: Option<Origin>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rebuilders: Vec<Rebuilder>,
 }
 
 /// Where the image came from, as its builder's provenance and its gate say: what order and revocations are asked about later.
@@ -46,6 +48,50 @@ pub struct Origin {
     pub commit: GitOid,
     /// Its first-parent count, as the gate signed it.
     pub depth: Option<u64>,
+}
+
+/// What one named rebuilder said of the image, and whether it counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebuilder {
+    /// Its name in the policy.
+    pub name: String,
+    /// What it said.
+    pub says: RebuilderSays,
+    /// SHA-256 of the statement that this rests on; none of who is silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<Digest>,
+    /// Why the statement does not count, or who released it; else empty.
+    pub why: String,
+}
+
+/// What a rebuilder said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum RebuilderSays {
+    /// The same bytes came out, and it counts.
+    Match,
+    /// Other bytes came out. Blocks.
+    Mismatch,
+    /// Other bytes came out, and people allowed to said that it does not count.
+    Released,
+    /// The same bytes came out, it says, but that does not count.
+    NotCounted,
+    /// Nothing.
+    Silent,
+}
+
+impl RebuilderSays {
+    /// The word for tables.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::Mismatch => "mismatch",
+            Self::Released => "released",
+            Self::NotCounted => "not counted",
+            Self::Silent => "silent",
+        }
+    }
 }
 
 /// A document that the verdict rests on.
@@ -94,6 +140,7 @@ impl Verdict {
             children: Vec::new(),
             notes: Vec::new(),
             origin: None,
+            rebuilders: Vec::new(),
         };
         verdict.decide();
         verdict
@@ -117,6 +164,11 @@ impl Verdict {
 
     pub(crate) fn with_origin(mut self, origin: Option<Origin>) -> Self {
         self.origin = origin;
+        self
+    }
+
+    pub(crate) fn with_rebuilders(mut self, rebuilders: Vec<Rebuilder>) -> Self {
+        self.rebuilders = rebuilders;
         self
     }
 
@@ -204,6 +256,12 @@ impl Verdict {
     #[must_use]
     pub const fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
+    }
+
+    /// What each named rebuilder said, in the order of their names; empty where the policy asks for none.
+    #[must_use]
+    pub fn rebuilders(&self) -> &[Rebuilder] {
+        &self.rebuilders
     }
 
     /// Every finding, of the image and of its platforms, that keeps it from being verified.

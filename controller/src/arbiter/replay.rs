@@ -1,6 +1,6 @@
 //! Replay: from an image and a policy to a signed verdict, once at a time for each, and bounded.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -244,6 +244,8 @@ impl Replayer {
             trust_root: self.trust_root.as_ref(),
             high_water: None,
             revocations,
+            rebuilder_heads: BTreeMap::new(),
+            rebuilds_seen: &[],
             verified_inputs: BTreeSet::new(),
             first_seen: None,
             git: None,

@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::types::{Authority, Identity, NonEmpty, Spec};
+use super::types::{Authority, Identity, NonEmpty, Rebuilds, Spec};
 use crate::digest::Digest;
 use crate::git::RepositoryUrl;
 use crate::json;
 use crate::limits;
+use crate::reference::Repository;
 use crate::signature;
 
 /// `apiVersion` of a policy.
 pub const API_VERSION: &str = "assay.dev/v1alpha1";
+
+/// Most repositories where rebuilders publish.
+const MIRRORS: usize = 64;
 
 /// Why a policy is refused.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +197,7 @@ fn check(spec: &Spec) -> Result<(), String> {
         if let Some(authority) = &rebuilds.release_authority {
             check_authority("rebuilds.releaseAuthority", authority)?;
         }
+        check_rebuilds(spec, rebuilds)?;
     }
     if let Some(authority) = spec.forward_only.as_ref().and_then(|forward| forward.rollback_authority.as_ref()) {
         check_authority("forwardOnly.rollbackAuthority", authority)?;
@@ -213,6 +218,42 @@ fn check(spec: &Spec) -> Result<(), String> {
         check_authority("exceptions.authority", &exceptions.authority)?;
         if !(60..=2_592_000).contains(&exceptions.max_seconds) {
             return Err(format!("`exceptions.maxSeconds` is {}: an exception lasts a minute to 30 days", exceptions.max_seconds));
+        }
+    }
+    Ok(())
+}
+
+/// A rebuilder is somebody else than the builder, and what is looked up has a place and an age.
+fn check_rebuilds(spec: &Spec, rebuilds: &Rebuilds) -> Result<(), String> {
+    if rebuilds.max_age_seconds == Some(0) || rebuilds.heads.as_ref().is_some_and(|heads| heads.max_age_seconds == 0) {
+        return Err("a `maxAgeSeconds` in `rebuilds` is 0: nothing could ever be young enough".into());
+    }
+    if rebuilds.heads.is_some() && rebuilds.mirrors.is_none() {
+        return Err("`rebuilds.heads` needs `rebuilds.mirrors`: heads lie where rebuilders publish".into());
+    }
+    let mut seen = BTreeSet::new();
+    for mirror in rebuilds.mirrors.iter().flat_map(|mirrors| mirrors.iter()) {
+        if mirror.parse::<Repository>().is_err() || !seen.insert(mirror) {
+            return Err(format!("`rebuilds.mirrors` has {mirror:?}, which is no repository HOST/PATH or stands there twice"));
+        }
+    }
+    if seen.len() > MIRRORS {
+        return Err(format!("`rebuilds.mirrors` names {} repositories, at most {MIRRORS} are asked", seen.len()));
+    }
+    let builders: BTreeSet<String> = spec
+        .builders
+        .iter()
+        .flat_map(|builders| builders.iter())
+        .flat_map(|builder| builder.identities.iter())
+        .flat_map(|identity| identity.keys.iter().flat_map(|keys| keys.iter()))
+        .map(|key| key.key.key().id())
+        .collect();
+    for identity in rebuilds.identities.iter() {
+        if identity.keys.iter().flat_map(|keys| keys.iter()).any(|key| builders.contains(&key.key.key().id())) {
+            return Err(format!(
+                "{:?} in `rebuilds` has the key of a builder: nobody confirms what they built themselves",
+                identity.name
+            ));
         }
     }
     Ok(())

@@ -394,9 +394,28 @@ pub struct Rebuilds {
     pub threshold: u8,
     /// Who may rebuild. A mismatch by any of them blocks.
     pub identities: NonEmpty<Identity>,
+    /// Longest time since a match was found, in seconds. A mismatch never grows too old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_age_seconds: Option<u32>,
+    /// Repositories, HOST/PATH, where rebuilders publish: statements about the image and their head are looked for there too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirrors: Option<NonEmpty<String>>,
+    /// Each named rebuilder must show a current head over everything it said. Without, a withheld mismatch is not noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<RebuilderHeads>,
     /// Who may sign releases, which lift a mismatch that was explained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release_authority: Option<Authority>,
+}
+
+/// How fresh rebuilders' heads must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RebuilderHeads {
+    /// Longest time since a head was issued, in seconds, besides the time that it names itself.
+    #[schemars(range(min = 1))]
+    pub max_age_seconds: u32,
 }
 
 /// Never older than what was admitted before for this source repository, image repository and namespace.

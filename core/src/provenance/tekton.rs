@@ -208,7 +208,11 @@ pub fn output_hints(statement: &Statement) -> BTreeSet<Digest> {
     if provenance.build_definition.build_type != BUILD_TYPE {
         return BTreeSet::new();
     }
-    let Ok(run) = task_run(&provenance) else { return BTreeSet::new() };
+    task_run(&provenance).map(|run| outputs(&run)).unwrap_or_default()
+}
+
+/// Digests that a TaskRun took as parameters and that are no facts of their own.
+pub(crate) fn outputs(run: &TaskRun) -> BTreeSet<Digest> {
     let others = run.params.iter().filter(|(name, _)| !is_fact(name));
     others.flat_map(|(_, value)| texts(value)).filter_map(output_digest).take(OUTPUTS).collect()
 }

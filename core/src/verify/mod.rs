@@ -26,12 +26,12 @@ mod signers;
 mod source;
 mod word;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::definition::DefinitionSbom;
 use crate::digest::{Digest, GitOid};
 use crate::edge::{Edge, Finding};
-use crate::evidence::{DefinitionEvidence, Evidence, SignatureDocument};
+use crate::evidence::{Attestation, DefinitionEvidence, Evidence, SignatureDocument};
 use crate::git::RepositoryUrl;
 use crate::git::commit::Commit;
 use crate::keylime::Checked;
@@ -44,9 +44,9 @@ use crate::spdx::source::RefName;
 use crate::time::Timestamp;
 use crate::verdict::{Origin, Used, Verdict};
 
+pub use crate::rebuild::PREDICATE_TYPE as REBUILD_TYPE;
 pub use definition::CLOSING_TASK;
 pub use exception::{Exception, ExceptionError, Granted, LONGEST_EXCEPTION, PREDICATE_TYPE as EXCEPTION_TYPE, SignedException};
-pub use rebuilds::PREDICATE_TYPE as REBUILD_TYPE;
 pub use revocation::{Admitted, PREDICATE_TYPE as REVOCATIONS_TYPE, RevocationList, RevocationTarget, Revoked};
 pub use word::{RELEASE_TYPE, ROLLBACK_TYPE, Release, Rollback};
 
@@ -59,6 +59,10 @@ pub struct State<'a> {
     pub high_water: Option<HighWater>,
     /// The newest list of revocations at hand, as a signed attestation, and the lowest number that is still acceptable.
     pub revocations: Option<(&'a [u8], u64)>,
+    /// The highest number seen before of each rebuilder's head, by the rebuilder's name in the policy. An older one is not current.
+    pub rebuilder_heads: BTreeMap<String, u64>,
+    /// Rebuilders' statements about this image that were seen before, wherever they are now. A mismatch stays until a person's word.
+    pub rebuilds_seen: &'a [Attestation],
     /// Images with a verdict of their own, under a policy for inputs.
     pub verified_inputs: BTreeSet<Digest>,
     /// When the arbiter first saw this image.
@@ -77,6 +81,8 @@ impl State<'_> {
             trust_root: None,
             high_water: None,
             revocations: None,
+            rebuilder_heads: BTreeMap::new(),
+            rebuilds_seen: &[],
             verified_inputs: BTreeSet::new(),
             first_seen: None,
             git: None,
@@ -174,7 +180,8 @@ pub fn verify(evidence: &Evidence, policy: &Policy, state: &State<'_>, now: Time
             origin: None,
         };
         let mut edges = chain.judge(candidate);
-        edges.push(rebuilds.finding(candidate.payload_digest));
+        let counted = rebuilds.count(candidate.payload_digest.map(|digest| (digest, &candidate.facts)));
+        edges.push(rebuilds.finding(&counted));
         let children = contents::judge_platforms(&mut chain, &platforms);
         let edges = edges.into_iter().map(|finding| undecided_if_incomplete(finding, evidence)).collect();
         let children = children
@@ -186,8 +193,12 @@ pub fn verify(evidence: &Evidence, policy: &Policy, state: &State<'_>, now: Time
             .collect();
         let mut used = chain.used;
         used.extend(rebuilds.used());
-        let verdict =
-            verdict(edges).with_evidence(used).with_children(children).with_notes(chain.notes).with_origin(chain.origin);
+        let verdict = verdict(edges)
+            .with_evidence(used)
+            .with_children(children)
+            .with_notes(chain.notes)
+            .with_origin(chain.origin)
+            .with_rebuilders(counted.rebuilders);
         if verdict.verified().is_some() {
             return verdict;
         }
@@ -205,10 +216,11 @@ pub fn verify(evidence: &Evidence, policy: &Policy, state: &State<'_>, now: Time
         Edge::ALL.into_iter().map(Finding::not_required).collect()
     };
     edges.retain(|finding| !matches!(finding.edge, Edge::E10 | Edge::E12));
-    edges.push(rebuilds.finding(None));
+    let counted = rebuilds.count(None);
+    edges.push(rebuilds.finding(&counted));
     edges.push(node::judge(policy, state, now));
     let edges = edges.into_iter().map(|finding| undecided_if_incomplete(finding, evidence)).collect();
-    verdict(edges).with_evidence(rebuilds.used()).with_notes(evidence.incomplete.clone())
+    verdict(edges).with_evidence(rebuilds.used()).with_notes(evidence.incomplete.clone()).with_rebuilders(counted.rebuilders)
 }
 
 impl Chain<'_> {

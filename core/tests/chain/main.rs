@@ -7,6 +7,7 @@ mod accept;
 mod commit_signatures;
 mod exceptions;
 mod mutations;
+mod rebuilds;
 mod recorded;
 mod records;
 mod tekton;

@@ -267,11 +267,9 @@ pub(crate) fn rebuilds_policy(threshold: u8) -> String {
     format!("  rebuilds: {{threshold: {threshold}, identities: [{one}, {two}]}}\n")
 }
 
-pub(crate) fn rebuild(world: &World, n: u8, result: &str) -> Attestation {
-    let original = ResourceDescriptor::new("provenance", "", Digest::of(&world.provenance));
-    let predicate = json!({"original": original, "builder": {"id": "https://rebuilder.example.com"}, "result": result, "compared": [], "differences": [], "run": n});
-    let subject = [ResourceDescriptor::new("", "", world.evidence.digest)];
-    rebuilder(n % 10).attestation(&render(&subject, "https://assay.dev/attestation/rebuild/v1", &predicate).unwrap())
+/// What a rebuilder publishes: a statement, and with a match provenance of its own. `n` chooses the key; tens make it another statement.
+pub(crate) fn rebuild(world: &World, n: u8, result: &str) -> Vec<Attestation> {
+    super::rebuilds::Rebuild::of(world, n, result).attestations()
 }
 
 /// Lesson L6: thresholds count distinct identities, not attestations.
@@ -281,15 +279,15 @@ fn lesson_l6_threat_a_rebuilder_counted_twice() {
     let mut world = draft.build();
     broken(&world.verdict(), Edge::E10, Reason::TooFewRebuilds);
     for n in [1, 11, 21] {
-        let attestation = rebuild(&world, n, "MATCH");
-        world.evidence.attestations.push(attestation);
+        let attestations = rebuild(&world, n, "MATCH");
+        world.evidence.attestations.extend(attestations);
     }
     broken(&world.verdict(), Edge::E10, Reason::TooFewRebuilds);
     let second = rebuild(&world, 2, "MATCH");
-    world.evidence.attestations.push(second);
+    world.evidence.attestations.extend(second);
     assert!(world.verdict().verified().is_some());
     let mismatch = rebuild(&world, 1, "MISMATCH");
-    world.evidence.attestations.push(mismatch);
+    world.evidence.attestations.extend(mismatch);
     broken(&world.verdict(), Edge::E10, Reason::RebuildMismatch);
 }
 
@@ -302,7 +300,7 @@ fn a_policy_of_rebuilds_alone_needs_no_builder() {
     let mut world = Draft { policy: Box::new(move |text| text.clone_from(&policy)), ..Draft::default() }.build();
     broken(&world.verdict(), Edge::E10, Reason::TooFewRebuilds);
     let one = rebuild(&world, 2, "MATCH");
-    world.evidence.attestations.push(one);
+    world.evidence.attestations.extend(one);
     assert!(world.verdict().verified().is_some());
 }
 

@@ -85,7 +85,7 @@ fn threat_mismatch_released_by_anybody_or_for_all_time() {
     );
     let draft = with_policy(policy);
     let mut world = draft.build();
-    world.evidence.attestations.extend([rebuild(&world, 1, "MATCH"), rebuild(&world, 2, "MISMATCH")]);
+    world.evidence.attestations.extend([rebuild(&world, 1, "MATCH"), rebuild(&world, 2, "MISMATCH")].concat());
     broken(&world.verdict(), Edge::E10, Reason::RebuildMismatch);
     let statement = |world: &World, n: u8| {
         let found = world.verdict().edge(Edge::E10).unwrap().found.clone();
@@ -119,9 +119,9 @@ fn threat_mismatch_released_by_anybody_or_for_all_time() {
     // A mismatch that came after the word is not among those it lifts, and nobody's word makes up for a missing match.
     let mut later = with(&rebuilder(4), image, &release);
     let another = rebuild(&later, 11, "MISMATCH");
-    later.evidence.attestations.push(another);
+    later.evidence.attestations.extend(another);
     broken(&later.verdict(), Edge::E10, Reason::RebuildMismatch);
     let mut alone = with(&rebuilder(4), image, &release);
-    alone.evidence.attestations.retain(|attestation| *attestation != rebuild(&world, 1, "MATCH"));
+    alone.evidence.attestations.retain(|attestation| !rebuild(&world, 1, "MATCH").contains(attestation));
     broken(&alone.verdict(), Edge::E10, Reason::TooFewRebuilds);
 }
