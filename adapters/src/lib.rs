@@ -12,4 +12,5 @@ pub mod http;
 pub mod image;
 pub mod keylime;
 pub mod keys;
+pub mod rebuild;
 pub mod store;

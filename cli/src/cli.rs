@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, compare, completions, evidence, exec, hook, keygen, man, nodes, pipeline, policy, push, rebuild, reference, replay,
+    build, compare, completions, evidence, exec, hook, keygen, man, nodes, pipeline, policy, push, rebuild, rebuilds, reference, replay,
     run, sbom, sign, verify, version,
 };
 use crate::config;
@@ -68,6 +68,7 @@ enum Command {
     Push(push::Args),
     Reference(reference::Args),
     Rebuild(Box<rebuild::Args>),
+    Rebuilds(rebuilds::Args),
     Replay(Box<replay::Args>),
     Run(Box<run::Args>),
     Sbom(sbom::Args),
@@ -93,6 +94,7 @@ impl Command {
             Self::Push(args) => push::run(&args, context),
             Self::Reference(args) => reference::run(&args),
             Self::Rebuild(args) => rebuild::run(&args, context),
+            Self::Rebuilds(args) => rebuilds::run(&args, context),
             Self::Replay(args) => replay::run(&args, context),
             Self::Run(args) => run::run(&args, context),
             Self::Sbom(args) => sbom::run(&args, context),

@@ -189,6 +189,16 @@ async fn about(store: &Store, subject: Digest, budget: &Budget) -> (Vec<Piece>, 
     (pieces, incomplete)
 }
 
+/// The attestations about an image, whether it lies in this store or not, and why there may be more.
+pub(super) async fn attestations_about(store: &Store, image: Digest) -> (Vec<Attestation>, Vec<String>) {
+    let (pieces, incomplete) = about(store, image, &Budget(EVIDENCE_BYTES.into())).await;
+    let attestations = pieces.into_iter().filter_map(|piece| match piece {
+        Piece::Attestation(attestation) => Some(attestation),
+        _ => None,
+    });
+    (attestations.collect(), incomplete)
+}
+
 /// Fetches one referrer, if it is what it was listed as.
 async fn piece(store: &Store, kind: &'static str, entry: &Descriptor, subject: Digest, budget: &Budget) -> Result<Piece, Skip> {
     if entry.size > limits::MANIFEST_BYTES as u64 {

@@ -7,6 +7,7 @@ mod copy;
 mod outputs;
 mod parts;
 mod publish;
+mod rebuilders;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use publish::{
     definition_tag, publish_attestation, publish_definition, publish_definition_alone, publish_output, publish_sbom,
     publish_source,
 };
+pub use rebuilders::{HEAD_TAG, HeadSigner, Published, REBUILDS, collect_rebuilds, publish_head, published};
 pub use tags::{SimpleSignature, simple_signatures};
 
 use assay_core::oci::media_type;

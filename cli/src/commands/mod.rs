@@ -16,6 +16,7 @@ pub(crate) mod policy;
 mod policy_test;
 pub(crate) mod push;
 pub(crate) mod rebuild;
+pub(crate) mod rebuilds;
 pub(crate) mod reference;
 pub(crate) mod replay;
 pub(crate) mod run;

@@ -172,7 +172,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::unknown(error.reason(), error))?;
         let digest = store.resolve(&args.reference).await.map_err(|error| Failure::unknown(error.reason(), error))?;
-        evidence::collect(&store, &repository, digest).await.map_err(|error| Failure::unknown(error.reason(), error))
+        let mut collected =
+            evidence::collect(&store, &repository, digest).await.map_err(|error| Failure::unknown(error.reason(), error))?;
+        evidence::collect_rebuilds(&mut collected, policy.spec().rebuilds.as_ref(), &connection).await;
+        Ok::<_, Failure>(collected)
     })?;
     spinner.finish_and_clear();
     let state = State { trust_root: trust_root.as_ref(), ..State::first_look() };

@@ -14,6 +14,7 @@ pub mod notifications;
 pub mod owners;
 pub mod policies;
 pub mod publish;
+pub mod rebuilds;
 mod recorder;
 pub mod records;
 pub mod registry_watch;

@@ -25,6 +25,7 @@ use super::clock::now;
 use super::evidence::EvidenceCache;
 use super::policies::PolicyCache;
 use super::publish::{Found, Publisher};
+use super::rebuilds::{RebuildsSeen, with_mirrors};
 use super::revocations::{Current, Revocations};
 use super::store::{Known, Verdicts};
 
@@ -69,6 +70,7 @@ pub struct Replayer {
     key: SigningKey,
     trust_root: Option<TrustRoot>,
     trust_root_digest: Digest,
+    rebuilds: RebuildsSeen,
     flights: Mutex<HashMap<Key, Flight>>,
     turns: Semaphore,
     /// Background work leaves one turn free for admission.
@@ -117,6 +119,7 @@ impl Replayer {
             key: parts.key,
             trust_root: parts.trust_root.map(|(root, _)| root),
             trust_root_digest,
+            rebuilds: RebuildsSeen::default(),
             flights: Mutex::default(),
             turns: Semaphore::new(turns),
             background: Semaphore::new(turns.saturating_sub(1).max(1)),
@@ -206,6 +209,7 @@ impl Replayer {
                 return known;
             }
         };
+        let evidence = with_mirrors(evidence, &policy, self.evidence.connection()).await;
         let replayer = Arc::clone(&self);
         let judged = {
             let (key, policy) = (key.clone(), Arc::clone(&policy));
@@ -300,11 +304,20 @@ impl Replayer {
         }
         let work = async {
             let _turn = self.turns.acquire().await.ok()?;
-            let evidence = self.evidence.get(&key.repository, key.digest, FORWARD).await;
+            let evidence = match self.evidence.get(&key.repository, key.digest, FORWARD).await {
+                Ok(evidence) => Ok(with_mirrors(evidence, policy, self.evidence.connection()).await),
+                Err(error) => Err(error),
+            };
+            let (seen, heads) = self.rebuilds.of(&key.digest, &policy.digest());
             Some(evidence.map(|evidence| {
                 self.with_state(policy, |state| {
-                    let verified_inputs = self.vouched_for();
-                    let state = State { high_water: Some(mark.high_water()), verified_inputs, ..state.clone() };
+                    let state = State {
+                        high_water: Some(mark.high_water()),
+                        verified_inputs: self.vouched_for(),
+                        rebuilder_heads: heads,
+                        rebuilds_seen: &seen,
+                        ..state.clone()
+                    };
                     verify(&evidence, policy, &state, now())
                 })
             }))
@@ -327,10 +340,17 @@ impl Replayer {
 
     /// The verdict, and the arbiter's signed word of it.
     fn judge(&self, key: &Key, policy: &Policy, evidence: &assay_core::evidence::Evidence) -> (Verdict, Option<Vec<u8>>) {
+        let (seen, heads) = self.rebuilds.of(&evidence.digest, &policy.digest());
         let verdict = self.with_state(policy, |state| {
-            let state = State { verified_inputs: self.vouched_for(), ..state.clone() };
+            let state = State {
+                verified_inputs: self.vouched_for(),
+                rebuilder_heads: heads,
+                rebuilds_seen: &seen,
+                ..state.clone()
+            };
             verify(evidence, policy, &state, now())
         });
+        self.rebuilds.remember(&verdict, evidence);
         let statement = verdict::statement(&verdict, &self.arbiter.verifier_id, &key.trust_root);
         let vsa = statement.and_then(|statement| match statement.map(|statement| self.key.sign_statement(&statement)) {
             Ok(Ok(signed)) => Some(signed.bundle),

@@ -86,6 +86,8 @@ pub fn verify_attestation(
 pub struct UnverifiedStatement {
     /// What it says.
     pub statement: Statement,
+    /// The statement's bytes.
+    pub payload: Vec<u8>,
     /// As [`SignedStatement::envelope_digest`].
     pub envelope_digest: Digest,
 }
@@ -107,7 +109,8 @@ pub fn read_unverified(bytes: &[u8]) -> Result<UnverifiedStatement, SignatureErr
     } else {
         (Envelope::parse(bytes)?, Digest::of(bytes))
     };
-    Ok(UnverifiedStatement { statement: Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)?, envelope_digest })
+    let statement = Statement::parse(&envelope.payload, limits::BUNDLE_BYTES)?;
+    Ok(UnverifiedStatement { statement, payload: envelope.payload, envelope_digest })
 }
 
 /// Reads the Statement from the bytes whose signature was found to hold.

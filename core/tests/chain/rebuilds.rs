@@ -168,7 +168,8 @@ fn threat_a_rebuild_from_other_inputs_does_not_count() {
     let draft = policy(1, "");
     let world = draft.build();
     let other = Digest::of(b"other");
-    let changes: [(&str, fn(&mut BuildFacts, Digest)); 8] = [
+    type Change = fn(&mut BuildFacts, Digest);
+    let changes: [(&str, Change); 8] = [
         ("commit", |facts, _| facts.commit = GitOid::sha1_of("commit", b"other")),
         ("tree", |facts, other| facts.tree_digest = other),
         ("source SBOM", |facts, other| facts.source = other),
