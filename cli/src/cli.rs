@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, compare, completions, evidence, exec, hook, keygen, man, nodes, pipeline, policy, push, rebuild, rebuilds, reference, replay,
-    run, sbom, sign, verify, version,
+    build, compare, completions, evidence, exec, hook, keygen, man, nodes, pipeline, policy, push, rebuild, rebuilds, reference,
+    replay, run, sbom, sign, verify, version,
 };
 use crate::config;
 use crate::context::Context;

@@ -266,7 +266,7 @@ async fn threat_a_builder_that_lies_is_found_by_rebuilding_and_the_difference_is
     std::fs::create_dir(&dirty).unwrap();
     std::fs::write(dirty.join("hello"), "#!/bin/sh\necho hallo\n").unwrap();
     std::fs::write(dirty.join("assay.toml"), RECIPE).unwrap();
-    world.succeeds(&["build", "dirty", "--to", "oci:bad:v1"]);
+    world.succeeds(&["build", "--source", "dirty", "--source-date-epoch", "0", "--to", "oci:bad:v1"]);
     let to = format!("{}:bad", world.repository());
     world.succeeds(&["push", "oci:bad:v1", &to]);
     let store = world.registry.store("team/app", Access::Push).await;

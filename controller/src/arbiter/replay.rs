@@ -342,12 +342,8 @@ impl Replayer {
     fn judge(&self, key: &Key, policy: &Policy, evidence: &assay_core::evidence::Evidence) -> (Verdict, Option<Vec<u8>>) {
         let (seen, heads) = self.rebuilds.of(&evidence.digest, &policy.digest());
         let verdict = self.with_state(policy, |state| {
-            let state = State {
-                verified_inputs: self.vouched_for(),
-                rebuilder_heads: heads,
-                rebuilds_seen: &seen,
-                ..state.clone()
-            };
+            let state =
+                State { verified_inputs: self.vouched_for(), rebuilder_heads: heads, rebuilds_seen: &seen, ..state.clone() };
             verify(evidence, policy, &state, now())
         });
         self.rebuilds.remember(&verdict, evidence);
