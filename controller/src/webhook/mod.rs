@@ -203,7 +203,8 @@ async fn rules(bytes: Bytes, server: Arc<Server>) -> Response {
         Ok(request) => request,
         Err(response) => return *response,
     };
-    let answer = match cluster_rules::judge(&request, &server.accounts, &server.cluster) {
+    let live = cluster::Live { watched: &server.cluster, shared: &server.shared };
+    let answer = match cluster_rules::judge(&request, &server.accounts, &live) {
         Ok(()) => Answer::allow(),
         Err(broken) => Answer::deny(broken.to_string()),
     };

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::definition_rule::{self, Publishers};
 use super::review::{Operation, Request, User};
 use crate::digest::Digest;
 use crate::json;
@@ -49,8 +50,14 @@ const INLINE: Rule = Rule {
     says: "a PipelineRun or TaskRun names its definition; one with a specification of its own is made by Tekton's pipeline controller alone, the recorded gate by Assay's controller",
 };
 
+/// Definitions.
+const DEFINITIONS: Rule = Rule {
+    name: "UnsignedDefinition",
+    says: "Pipelines, Tasks and StepActions carry the signature of a publisher that the cluster's policies name, and the namespace's own where it has some; what Tekton resolves from elsewhere and creates for a dry run has the specification of one that is signed in the cluster",
+};
+
 /// All rules, in the order in which they are judged.
-pub const RULES: [Rule; 5] = [STATUS, RESOLUTION, CHILDREN, BUILD_PODS, INLINE];
+pub const RULES: [Rule; 6] = [STATUS, RESOLUTION, CHILDREN, BUILD_PODS, INLINE, DEFINITIONS];
 
 /// SHA-256 of the RFC 8785 form of [`RULES`]: what a gate's VSA carries as `clusterRules`.
 #[must_use]
@@ -108,6 +115,10 @@ pub trait Cluster {
     fn live_pipeline_runs(&self, namespace: &str) -> Vec<String>;
     /// Whether this pod is a build pod; `None` if it cannot be told.
     fn is_build_pod(&self, namespace: &str, name: &str) -> Option<bool>;
+    /// Who may publish definitions into a namespace.
+    fn publishers(&self, namespace: &str) -> Publishers;
+    /// Whether a definition of this specification is signed in the cluster.
+    fn is_signed(&self, specification: &Digest) -> bool;
 }
 
 /// A rule that a request breaks.
@@ -137,6 +148,12 @@ pub fn judge(request: &Request, accounts: &Accounts, cluster: &dyn Cluster) -> R
         ("tekton.dev", "pipelineruns" | "taskruns" | "customruns") if part.is_empty() => {
             children(request, accounts, cluster)?;
             inline(request, accounts)
+        }
+        ("tekton.dev", "pipelines" | "tasks" | "stepactions") if part.is_empty() => {
+            let publishers = cluster.publishers(&request.namespace);
+            let by_tekton = accounts.is_pipelines(&request.user_info);
+            definition_rule::judge(request, by_tekton, &publishers, |digest| cluster.is_signed(digest))
+                .map_err(|found| broken(DEFINITIONS, request, &found))
         }
         ("resolution.tekton.dev", "resolutionrequests") => resolution(request, accounts),
         ("", "pods") => {
@@ -290,6 +307,14 @@ mod tests {
                 "other" => Some(false),
                 _ => None,
             }
+        }
+
+        fn publishers(&self, _: &str) -> Publishers {
+            Publishers::default()
+        }
+
+        fn is_signed(&self, _: &Digest) -> bool {
+            false
         }
     }
 

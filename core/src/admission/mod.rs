@@ -10,6 +10,7 @@
 
 pub mod cluster_rules;
 pub mod decision;
+pub mod definition_rule;
 pub mod forward;
 pub mod manifest;
 pub mod owner;

@@ -180,6 +180,19 @@ impl Document {
         Some([encoded(Form::Current)?, encoded(Form::WithCreationTimestamp)?])
     }
 
+    /// SHA-256 over kind and specification alone, whatever the document is called and wherever it is.
+    #[must_use]
+    pub fn specification_digest(&self) -> Digest {
+        let mut object = self.object.clone();
+        if let Some(metadata) = object.object_mut("metadata") {
+            *metadata = Object::empty(metadata.of);
+        }
+        let mut bytes = Vec::new();
+        // It was encoded once already, with more in it.
+        let _ = encode::object(&object, Form::Current, self.kind.as_str(), &mut bytes);
+        Digest::of(&bytes)
+    }
+
     /// The bytes that [`Document::checksum`] is over.
     #[must_use]
     pub fn canonical(&self) -> &[u8] {

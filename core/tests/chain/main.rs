@@ -5,6 +5,7 @@
 
 mod accept;
 mod commit_signatures;
+mod definition_rule;
 mod exceptions;
 mod mutations;
 mod rebuilds;

@@ -262,6 +262,41 @@ subjects: [{{kind: ServiceAccount, name: assay-controller, namespace: assay-syst
         self.test.output(PROGRAM, &mut command).await
     }
 
+    /// A policy, for no image of the test, that names one of the world's people as publisher of definitions.
+    pub(crate) async fn publishers(&self, name: &str) -> Result<()> {
+        let (publisher, builder) = (self.identity(name)?, self.identity("builder")?);
+        let policy = format!(
+            "
+apiVersion: assay.dev/v1alpha1
+kind: ClusterTrustPolicy
+metadata: {{name: {}-definitions}}
+spec:
+  mode: Enforce
+  images: [{{host: registry.invalid, path: \"{}/**\"}}]
+  definitions: {{threshold: 1, identities: [{publisher}]}}
+  builders:
+  - id: https://assay.dev/builder/local
+    buildTypes: [https://assay.dev/buildtypes/recipe/v1]
+    identities: [{builder}]
+",
+            self.test.namespace(),
+            self.test.namespace(),
+        );
+        self.test.create(&policy).await.map(drop)
+    }
+
+    /// A definition with the signature of one of the world's people, as `assay pipeline sign` puts it there.
+    pub(crate) fn signed_definition(&self, name: &str, definition: &Value) -> Result<Value> {
+        use base64::Engine as _;
+        let pem = std::fs::read(self.keys.join(format!("{name}.key"))).context("read the key")?;
+        let key = assay_adapters::keys::SigningKey::from_pem(&pem, || Some(assay_adapters::keys::Password::new(PASSWORD)))?;
+        let checksum = assay_core::tekton::checksum(definition.to_string().as_bytes())?;
+        let signature = base64::engine::general_purpose::STANDARD.encode(key.sign(checksum.as_bytes())?);
+        let mut signed = definition.clone();
+        signed["metadata"]["annotations"] = json!({"tekton.dev/signature": signature});
+        Ok(signed)
+    }
+
     /// Runs `assay` in a folder, however it ends: its exit code, and what it printed.
     pub(crate) async fn assay_ended(&self, folder: &Path, arguments: &[&str]) -> Result<(Option<i32>, String)> {
         let output = Command::new(&self.assay)
