@@ -87,6 +87,7 @@ impl DefinitionSbom {
     pub fn parse(bytes: &[u8]) -> Result<Self, DefinitionError> {
         let wrong = |detail: String| DefinitionError::ParseSbom { detail };
         let document = Document::parse(bytes).map_err(|error| wrong(error.to_string()))?;
+        crate::spdx::validate(&document).map_err(|error| wrong(error.to_string()))?;
         if document.packages.len() > ROWS {
             return Err(wrong(format!("{} packages, the limit is {ROWS}", document.packages.len())));
         }

@@ -115,6 +115,7 @@ fn generated_from(chain: &Chain<'_>, document: &Document, root: &Package) -> Res
         .iter()
         .find(|relationship| relationship.relationship_type == "GENERATED_FROM" && relationship.spdx_element_id == root.spdx_id)
         .and_then(|relationship| relationship.related_spdx_element.split_once(':'))
+        .filter(|(_, element)| *element == crate::spdx::DOCUMENT_ID)
         .and_then(|(document_id, _)| {
             document.external_document_refs.iter().find(|other| other.external_document_id == document_id)
         });

@@ -11,6 +11,7 @@ mod mutations;
 mod rebuilds;
 mod recorded;
 mod records;
+mod sboms;
 mod tekton;
 mod threats;
 mod words;

@@ -1,7 +1,7 @@
 //! Field by field: every change of a signed document is refused, and every lie of somebody who holds a key is met by another document.
 
 use assay_core::edge::EdgeState;
-use assay_core::verdict::Outcome;
+use assay_core::verdict::{Outcome, Verdict};
 use serde_json::Value;
 
 use super::world::{Draft, World, builder, gate};
@@ -19,7 +19,7 @@ fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-fn leaves_of(document: &[u8]) -> Vec<String> {
+pub(super) fn leaves_of(document: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     leaves(&serde_json::from_slice(document).unwrap(), "", &mut found);
     assert!(found.len() > 5, "{found:?}");
@@ -27,7 +27,7 @@ fn leaves_of(document: &[u8]) -> Vec<String> {
 }
 
 /// Another value of the same kind: a hexadecimal digit, a letter or a digit changes.
-fn change(value: &mut Value) {
+pub(super) fn change(value: &mut Value) {
     match value {
         Value::String(text) => {
             *text = match text.pop() {
@@ -50,7 +50,7 @@ fn change(value: &mut Value) {
 }
 
 /// Removes the member or item a pointer names.
-fn remove(document: &mut Value, pointer: &str) {
+pub(super) fn remove(document: &mut Value, pointer: &str) {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     match document.pointer_mut(parent).unwrap() {
         Value::Object(members) => drop(members.remove(&name.replace("~1", "/").replace("~0", "~"))),
@@ -60,7 +60,10 @@ fn remove(document: &mut Value, pointer: &str) {
 }
 
 fn refused(world: &World, what: &str) {
-    let verdict = world.verdict();
+    rejected(&world.verdict(), what);
+}
+
+pub(super) fn rejected(verdict: &Verdict, what: &str) {
     assert!(verdict.verified().is_none(), "{what} was accepted");
     assert_eq!(verdict.outcome(), Outcome::Rejected, "{what}: {:?}", verdict.refusals().next());
     for finding in verdict.edges().iter().filter(|finding| finding.state == EdgeState::Broken) {
@@ -69,7 +72,10 @@ fn refused(world: &World, what: &str) {
 }
 
 fn accepted(world: &World, what: &str) {
-    let verdict = world.verdict();
+    verified(&world.verdict(), what);
+}
+
+pub(super) fn verified(verdict: &Verdict, what: &str) {
     assert!(verdict.verified().is_some(), "{what} is listed as free to vary, but was refused: {:?}", verdict.refusals().next());
 }
 

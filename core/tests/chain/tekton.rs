@@ -1,6 +1,6 @@
 //! Chains whose build was a TaskRun signed by Tekton Chains: recorded ones, good and hostile, and made ones that can be changed.
 
-use assay_core::digest::Digest;
+use assay_core::digest::{Digest, Sha1};
 use assay_core::edge::{Edge, EdgeState};
 use assay_core::evidence::{DefinitionEvidence, SignatureDocument};
 use assay_core::provenance;
@@ -77,7 +77,7 @@ fn task_digest() -> Digest {
     assay_core::tekton::Document::parse(&task_document()).unwrap().checksums_in(namespace).unwrap()[0]
 }
 
-fn definition_sbom(change: &dyn Fn(&mut Document)) -> Vec<u8> {
+fn definition_sbom(change: &dyn Fn(&mut Document)) -> Document {
     let mut document =
         Document::new("definition", "https://assay.dev/spdx/definition/1", Timestamp::from_seconds(NOW - 5_000).unwrap());
     let mut task = Package::new("SPDXRef-Task", "Task/assay-image", "NOASSERTION");
@@ -91,17 +91,20 @@ fn definition_sbom(change: &dyn Fn(&mut Document)) -> Vec<u8> {
     document.files.push(File {
         spdx_id: "SPDXRef-File".into(),
         file_name: "./task.yaml".into(),
-        checksums: vec![Checksum::sha256(&Digest::of(&task_document()))],
+        checksums: vec![Checksum::new("SHA1", Sha1::hex_of(&task_document())), Checksum::sha256(&Digest::of(&task_document()))],
         ..File::default()
     });
     document.relationships.push(Relationship::new("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-Task"));
     document.relationships.push(Relationship::new("SPDXRef-Task", "CONTAINS", "SPDXRef-File"));
     change(&mut document);
-    document.to_bytes().unwrap()
+    document
 }
 
 fn definition(change: &dyn Fn(&mut Document), signer: &Key) -> DefinitionEvidence {
-    let sbom = definition_sbom(change);
+    signed_definition(definition_sbom(change).to_bytes().unwrap(), signer)
+}
+
+fn signed_definition(sbom: Vec<u8>, signer: &Key) -> DefinitionEvidence {
     let signature = SignatureDocument {
         media_type: SignatureFormat::Bundle.media_type().into(),
         file_name: String::new(),
@@ -175,8 +178,21 @@ fn statement(world: &World, definition: &DefinitionEvidence) -> Value {
 /// A chain through Tekton; `change` edits the statement before Chains signs it, `definition_change` the definition SBOM before its
 /// publisher does.
 fn verdict(change: impl Fn(&mut Value), definition_change: impl Fn(&mut Document), publisher_key: &Key) -> Verdict {
+    verdict_of(change, definition(&definition_change, publisher_key))
+}
+
+/// The definition SBOM of the honest chain.
+pub(super) fn honest_definition() -> Document {
+    definition_sbom(&|_| ())
+}
+
+/// A chain through Tekton whose publisher signed this definition SBOM.
+pub(super) fn verdict_of_definition(sbom: Vec<u8>) -> Verdict {
+    verdict_of(|_| (), signed_definition(sbom, &publisher()))
+}
+
+fn verdict_of(change: impl Fn(&mut Value), definition: DefinitionEvidence) -> Verdict {
     let chains = Key::new(5);
-    let definition = definition(&definition_change, publisher_key);
     let sbom_digest = Digest::of(&definition.sbom);
     let (publisher, builder) = (identity("publisher", &publisher()), identity("chains", &chains));
     let draft = Draft {
@@ -358,7 +374,7 @@ fn a_task_by_the_git_resolver_is_known_by_its_commit_and_path() {
 #[test]
 fn threat_definition_edited_or_signed_by_somebody_else() {
     broken(&verdict(|_| (), |_| (), &super::world::stranger()), Edge::E3, Reason::DefinitionNotSigned);
-    let other_file = |sbom: &mut Document| sbom.files[0].checksums[0].checksum_value = "0".repeat(64);
+    let other_file = |sbom: &mut Document| sbom.files[0].checksums[1].checksum_value = "0".repeat(64);
     broken(&verdict(|_| (), other_file, &publisher()), Edge::E4, Reason::DefinitionSbomMismatch);
     let by_tag = |sbom: &mut Document| sbom.packages[1].name = "registry.example.com/assay/push:v1".into();
     broken(&verdict(|_| (), by_tag, &publisher()), Edge::E4, Reason::DefinitionNotPinned);

@@ -140,6 +140,8 @@ pub(crate) struct Draft {
     pub(crate) files: Vec<(&'static str, Vec<u8>)>,
     pub(crate) place: Hook<Place>,
     pub(crate) source_sbom: Hook<Document>,
+    /// As `source_sbom`, in members that the model has no say in.
+    pub(crate) source_json: Hook<Value>,
     pub(crate) source_signers: Vec<Key>,
     pub(crate) commit_parents: Option<Vec<GitOid>>,
     /// Signs the commit object itself, as git does with `gpg.format=ssh`.
@@ -151,6 +153,8 @@ pub(crate) struct Draft {
     pub(crate) vsa: Hook<Value>,
     pub(crate) vsa_signer: Key,
     pub(crate) result_sbom: Hook<Document>,
+    /// As `result_sbom`, in members that the model has no say in.
+    pub(crate) result_json: Hook<Value>,
     pub(crate) tamper: Hook<Evidence>,
     pub(crate) policy: Hook<String>,
 }
@@ -161,6 +165,7 @@ impl Default for Draft {
             files: vec![("assay.toml", b"[image]\n".to_vec()), ("src/main.c", b"int main(void){return 0;}\n".to_vec())],
             place: nothing(),
             source_sbom: nothing(),
+            source_json: nothing(),
             source_signers: vec![author()],
             commit_parents: None,
             commit_signer: None,
@@ -171,6 +176,7 @@ impl Default for Draft {
             vsa: nothing(),
             vsa_signer: gate(),
             result_sbom: nothing(),
+            result_json: nothing(),
             tamper: nothing(),
             policy: nothing(),
         }
@@ -187,6 +193,7 @@ pub(crate) struct World {
     pub(crate) provenance: Vec<u8>,
     pub(crate) vsa: Vec<u8>,
     pub(crate) source_sbom: Vec<u8>,
+    pub(crate) result_sbom: Vec<u8>,
 }
 
 fn commit_object(tree: &GitOid, parents: &[GitOid], time: i64, message: &str) -> Vec<u8> {
@@ -223,7 +230,7 @@ impl Draft {
         (self.place)(&mut place);
         let mut sbom = document(&place, &tree, Parts::default());
         (self.source_sbom)(&mut sbom);
-        let source_sbom = sbom.to_bytes().unwrap();
+        let source_sbom = edit_document(&sbom, &self.source_json);
         let signatures: Vec<SignatureDocument> = self
             .source_signers
             .iter()
@@ -260,7 +267,7 @@ impl Draft {
         let source_digest = Digest::of(&source_sbom);
         let mut result = result_sbom(&image, &source_digest);
         (self.result_sbom)(&mut result);
-        let result = result.to_bytes().unwrap();
+        let result = edit_document(&result, &self.result_json);
         let mut summary = Summary {
             verifier: Verifier { id: "https://gate.example.com".into() },
             time_verified: Timestamp::from_seconds(NOW - 600).unwrap(),
@@ -307,14 +314,14 @@ impl Draft {
         let provenance = edit(&provenance, &self.provenance);
         let mut evidence = Evidence::of_image(REPOSITORY.parse().unwrap(), image, manifest);
         evidence.sources.push(source);
-        evidence.sboms.push(Sbom { media_type: "application/spdx+json".into(), bytes: result });
+        evidence.sboms.push(Sbom { media_type: "application/spdx+json".into(), bytes: result.clone() });
         evidence.attestations.push(self.vsa_signer.attestation(&vsa));
         evidence.attestations.push(self.provenance_signer.attestation(&provenance));
         (self.tamper)(&mut evidence);
         let mut policy = policy_text();
         (self.policy)(&mut policy);
         let policy = Policy::parse(policy.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{policy}"));
-        World { evidence, policy, facts, commit, parent, provenance, vsa, source_sbom }
+        World { evidence, policy, facts, commit, parent, provenance, vsa, source_sbom, result_sbom: result }
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -341,6 +348,15 @@ pub(crate) fn edit(bytes: &[u8], hook: &Hook<Value>) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(bytes).unwrap();
     hook(&mut value);
     assay_core::json::canonical(&value).unwrap()
+}
+
+/// Changes a document below its model; the bytes are canonical, with the newline that SBOMs end with.
+pub(crate) fn edit_document(document: &Document, hook: &dyn Fn(&mut Value)) -> Vec<u8> {
+    let mut value: Value = serde_json::from_slice(&document.to_bytes().unwrap()).unwrap();
+    hook(&mut value);
+    let mut bytes = assay_core::json::canonical(&value).unwrap();
+    bytes.push(b'\n');
+    bytes
 }
 
 fn image_manifest() -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::write::{file_comment, file_name};
+use super::write::{file_comment, file_name, parent_gitoid, parent_location};
 use super::{Carrier, Place, RefName, RefNameError, SOURCE_ID};
 use crate::digest::{Digest, DigestError, GitOid};
 use crate::git::path::{self, PathError};
@@ -173,13 +173,14 @@ fn place(document: &Document, root: &Package) -> Result<Place, ReadError> {
         return Err(ReadError::UrlSpelling { expected: url, found: text.chars().take(200).collect() });
     }
     let created = document.creation_info.created.parse().map_err(|source| ReadError::Time { source })?;
-    let place = Place { url, reference, parents: parents(document)?, carrier, created };
+    let parents = parents(document, &url)?;
+    let place = Place { url, reference, parents, carrier, created };
     equal(SOURCE_ID, "downloadLocation", &place.download_location(), location)?;
     Ok(place)
 }
 
 /// Parents in the order of their relationships.
-fn parents(document: &Document) -> Result<Vec<GitOid>, ReadError> {
+fn parents(document: &Document, url: &RepositoryUrl) -> Result<Vec<GitOid>, ReadError> {
     let packages: HashMap<&str, &Package> = document.packages.iter().map(|package| (package.spdx_id.as_str(), package)).collect();
     let mut parents = Vec::new();
     for relationship in &document.relationships {
@@ -187,7 +188,12 @@ fn parents(document: &Document) -> Result<Vec<GitOid>, ReadError> {
             let id = &relationship.related_spdx_element;
             equal(id, "SPDXID", &format!("SPDXRef-Parent-{}", parents.len() + 1), id)?;
             let package = packages.get(id.as_str()).ok_or_else(|| member(id, "SPDXID", "a package", "none"))?;
-            parents.push(oid(package.version_info.as_deref().unwrap_or_default())?);
+            let parent = oid(package.version_info.as_deref().unwrap_or_default())?;
+            // Readers that know nothing of this format go by these two, so they must not name another commit.
+            equal(id, "downloadLocation", &parent_location(url, &parent), &package.download_location)?;
+            let named = package.external_refs.iter().map(|reference| reference.reference_locator.as_str());
+            equal(id, "externalRefs", &parent_gitoid(&parent), &named.collect::<Vec<_>>().join(" "))?;
+            parents.push(parent);
         }
     }
     Ok(parents)

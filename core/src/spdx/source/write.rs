@@ -1,8 +1,8 @@
 //! Writing the source SBOM.
 
 use super::{Carrier, Place, SOURCE_ID};
-use crate::digest::Digest;
-use crate::git::path;
+use crate::digest::{Digest, GitOid};
+use crate::git::{RepositoryUrl, path};
 use crate::spdx::{
     Checksum, DOCUMENT_ID, Document, ExternalRef, File, NOASSERTION, Package, PackageVerificationCode, Relationship,
 };
@@ -69,14 +69,24 @@ fn root_package(place: &Place, tree: &SourceTree, digest: &Digest, excluded: &[E
     package
 }
 
-fn parent_package(place: &Place, n: usize, parent: &crate::digest::GitOid) -> Package {
-    let mut package = Package::new(parent_id(n), place.url.name(), format!("git+{}@{parent}", place.url));
+/// Where a parent commit is to be had.
+pub(super) fn parent_location(url: &RepositoryUrl, parent: &GitOid) -> String {
+    format!("git+{url}@{parent}")
+}
+
+/// A parent commit as gitoid, as SPDX has it among external references.
+pub(super) fn parent_gitoid(parent: &GitOid) -> String {
+    format!("gitoid:commit:{}:{parent}", parent.algorithm())
+}
+
+fn parent_package(place: &Place, n: usize, parent: &GitOid) -> Package {
+    let mut package = Package::new(parent_id(n), place.url.name(), parent_location(&place.url, parent));
     package.version_info = Some(parent.to_string());
     package.primary_package_purpose = Some("SOURCE".to_owned());
     package.external_refs.push(ExternalRef {
         reference_category: "PERSISTENT-ID".to_owned(),
         reference_type: "gitoid".to_owned(),
-        reference_locator: format!("gitoid:commit:{}:{parent}", parent.algorithm()),
+        reference_locator: parent_gitoid(parent),
         ..ExternalRef::default()
     });
     package
