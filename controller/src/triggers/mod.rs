@@ -40,8 +40,6 @@ pub use runs::Runs;
 pub use secrets::Secrets;
 pub use settings::Settings;
 
-/// Name of the ClusterInterceptor.
-pub const INTERCEPTOR: &str = "assay";
 /// Name of the Service that the interceptor is reached by.
 pub const SERVICE: &str = "assay-interceptor";
 /// Secret with the interceptor's own certificates.
@@ -148,11 +146,12 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
 
 /// Keeps the stores of repositories and runs.
 async fn watch(shared: Arc<Shared>, shutdown: Shutdown) {
-    let client = shared.context.client.clone();
+    let (repositories, runs) =
+        (shared.context.watched(&repositories::resource()), shared.context.watched(&runs::resource()));
     let wake = |key: Key| shared.wake(&key);
     tokio::select! {
         () = shutdown.requested() => {}
-        () = async { futures::join!(shared.repositories.watch(client.clone(), wake), shared.runs.watch(client, wake)); } => {}
+        () = async { futures::join!(shared.repositories.watch(repositories, wake), shared.runs.watch(runs, wake)); } => {}
     }
 }
 

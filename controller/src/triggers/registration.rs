@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use super::{INTERCEPTOR, PATIENCE, SERVICE, Shared, TLS_SECRET};
+use super::{PATIENCE, SERVICE, Shared, TLS_SECRET};
 use crate::roles::FIELD_MANAGER;
 
 /// Time between two looks. Listeners refresh once a minute too.
@@ -51,7 +51,7 @@ pub(super) async fn run(shared: &Shared) {
         let pause = match tokio::time::timeout(PATIENCE, register(shared)).await.unwrap_or(Err(RegistrationError::Silent)) {
             Ok(bundle) => {
                 if written.as_ref() != Some(&bundle) {
-                    tracing::info!(name = INTERCEPTOR, "ClusterInterceptor written");
+                    tracing::info!(name = shared.context.config.triggers.interceptor_name, "ClusterInterceptor written");
                 }
                 written = Some(bundle);
                 INTERVAL
@@ -72,19 +72,20 @@ async fn register(shared: &Shared) -> Result<Vec<u8>, RegistrationError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &shared.context.config.namespace);
     let secret = secrets.get_opt(TLS_SECRET).await.map_err(failed("read the authorities"))?;
     let bundle = secret.and_then(|secret| Some(secret.data?.get("ca.crt")?.0.clone())).unwrap_or_default();
-    let object =
-        interceptor(&bundle, shared.context.config.triggers.interceptor_url.as_deref(), &shared.context.config.namespace)
-            .ok_or(RegistrationError::NoBundle)?;
+    let settings = &shared.context.config.triggers;
+    let name = settings.interceptor_name.as_str();
+    let object = interceptor(name, &bundle, settings.interceptor_url.as_deref(), &shared.context.config.namespace)
+        .ok_or(RegistrationError::NoBundle)?;
     let kind = GroupVersionKind::gvk("triggers.tekton.dev", "v1alpha1", "ClusterInterceptor");
     let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::from_gvk(&kind));
-    api.patch(INTERCEPTOR, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object))
+    api.patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object))
         .await
         .map_err(failed("write the ClusterInterceptor"))?;
     Ok(bundle)
 }
 
 /// The object; `None` unless the bundle holds at least one certificate and nothing that is none.
-fn interceptor(bundle: &[u8], url: Option<&str>, namespace: &str) -> Option<Value> {
+fn interceptor(name: &str, bundle: &[u8], url: Option<&str>, namespace: &str) -> Option<Value> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(bundle).collect();
     if certificates.is_empty() || certificates.iter().any(Result::is_err) {
         return None;
@@ -98,7 +99,7 @@ fn interceptor(bundle: &[u8], url: Option<&str>, namespace: &str) -> Option<Valu
     Some(json!({
         "apiVersion": "triggers.tekton.dev/v1alpha1",
         "kind": "ClusterInterceptor",
-        "metadata": {"name": INTERCEPTOR, "labels": {"server/type": "https", "app.kubernetes.io/part-of": "assay"}},
+        "metadata": {"name": name, "labels": {"server/type": "https", "app.kubernetes.io/part-of": "assay"}},
         "spec": {"clientConfig": client},
     }))
 }
@@ -118,15 +119,15 @@ mod tests {
     #[test]
     fn threat_nothing_is_labelled_https_without_certificates() {
         for bundle in ["", "\n", "no certificate", "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n"] {
-            assert!(interceptor(bundle.as_bytes(), None, "assay-system").is_none(), "{bundle:?}");
+            assert!(interceptor("assay", bundle.as_bytes(), None, "assay-system").is_none(), "{bundle:?}");
         }
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
-        let object = interceptor(certificate.as_bytes(), None, "assay-system").unwrap();
+        let object = interceptor("assay", certificate.as_bytes(), None, "assay-system").unwrap();
         assert_eq!(object["metadata"]["labels"]["server/type"], "https");
         assert_eq!(object["spec"]["clientConfig"]["caBundle"], json!(ByteString(certificate.clone().into_bytes())));
         assert_eq!(object["spec"]["clientConfig"]["service"]["name"], SERVICE);
-        let object = interceptor(certificate.as_bytes(), Some("https://10.0.0.1:8444"), "assay-system").unwrap();
+        let object = interceptor("assay", certificate.as_bytes(), Some("https://10.0.0.1:8444"), "assay-system").unwrap();
         assert_eq!(object["spec"]["clientConfig"]["url"], "https://10.0.0.1:8444");
         assert_eq!(host_of("https://10.0.0.1:8444/x").as_deref(), Some("10.0.0.1"));
     }

@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use assay_core::event::{Rules, Source};
 use assay_core::git::RepositoryUrl;
 use futures::StreamExt as _;
-use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::reflector::store::Writer;
@@ -171,9 +170,8 @@ impl Repositories {
     }
 
     /// Watches until dropped; a second call does nothing.
-    pub async fn watch(&self, client: Client, wake: impl Fn(Key)) {
+    pub async fn watch(&self, api: Api<DynamicObject>, wake: impl Fn(Key)) {
         let Some(writer) = take(&self.writer) else { return };
-        let api: Api<DynamicObject> = Api::all_with(client, &resource());
         let stream = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {

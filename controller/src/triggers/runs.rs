@@ -10,7 +10,6 @@ use assay_core::git::RepositoryUrl;
 use assay_core::spdx::source::RefName;
 use assay_core::time::Timestamp;
 use futures::StreamExt as _;
-use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::reflector::Store;
@@ -134,9 +133,8 @@ impl Runs {
     }
 
     /// Watches until dropped; a second call does nothing.
-    pub async fn watch(&self, client: Client, wake: impl Fn(Key)) {
+    pub async fn watch(&self, api: Api<DynamicObject>, wake: impl Fn(Key)) {
         let Some(writer) = take(&self.writer) else { return };
-        let api: Api<DynamicObject> = Api::all_with(client, &resource());
         let stream = watcher(api, watcher::Config::default().labels(LABEL)).default_backoff().modify(slim).reflect(writer);
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {

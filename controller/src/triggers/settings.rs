@@ -12,6 +12,9 @@ pub struct Settings {
     /// Address the interceptor is announced under, such as https://10.0.0.1:8444; the Service assay-interceptor if none is given
     #[arg(long, value_name = "URL")]
     pub interceptor_url: Option<String>,
+    /// Name of the ClusterInterceptor, which Triggers refer to; another one for a second controller in the same cluster
+    #[arg(long, value_name = "NAME", default_value = "assay")]
+    pub interceptor_name: String,
     /// Address of the EventListener that missed events are sent to; {namespace} is the SourceRepository's
     #[arg(long, value_name = "URL", default_value = "http://el-assay.{namespace}.svc:8080")]
     pub event_listener: String,
