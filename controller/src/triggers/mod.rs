@@ -146,8 +146,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), RoleEr
 
 /// Keeps the stores of repositories and runs.
 async fn watch(shared: Arc<Shared>, shutdown: Shutdown) {
-    let (repositories, runs) =
-        (shared.context.watched(&repositories::resource()), shared.context.watched(&runs::resource()));
+    let (repositories, runs) = (shared.context.watched(&repositories::resource()), shared.context.watched(&runs::resource()));
     let wake = |key: Key| shared.wake(&key);
     tokio::select! {
         () = shutdown.requested() => {}

@@ -61,7 +61,8 @@ impl Definition {
         let mut written = Vec::new();
         for (kind, name) in [("pipeline", "assay-build"), ("task", "assay-command"), ("task", "assay-image")] {
             let file = files.join(format!("{name}.yaml"));
-            let text = std::fs::read_to_string(catalog.join(format!("{kind}/{name}/0.1/{name}.yaml"))).context("read the catalog")?;
+            let text =
+                std::fs::read_to_string(catalog.join(format!("{kind}/{name}/0.1/{name}.yaml"))).context("read the catalog")?;
             std::fs::write(&file, ours(&text, test.namespace(), &builder)).context("write the definition")?;
             written.push(file.to_string_lossy().into_owned());
         }

@@ -21,7 +21,10 @@ fn gitlab(url: &str, commit: &str) -> Delivery {
         "user_username": "alice", "total_commits_count": 1, "commits": [{"id": commit, "added": ["a.txt"], "modified": [], "removed": []}],
         "project": {"id": 1, "path_with_namespace": "team/app", "git_http_url": url, "web_url": url},
     });
-    delivery(&[("x-gitlab-event", "Push Hook".into()), ("x-gitlab-event-uuid", new_id()), ("x-gitlab-token", SECRET.into())], &body)
+    delivery(
+        &[("x-gitlab-event", "Push Hook".into()), ("x-gitlab-event-uuid", new_id()), ("x-gitlab-token", SECRET.into())],
+        &body,
+    )
 }
 
 fn gitea(url: &str, commit: &str) -> Delivery {

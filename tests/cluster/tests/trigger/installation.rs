@@ -12,8 +12,7 @@ use tokio::process::Command;
 use crate::world::{PROGRAM, SOON, Tool};
 
 /// Manifests every controller needs, and those of the gate.
-const BASE: [&str; 5] =
-    ["namespace.yaml", "service-account.yaml", "rbac.yaml", "rbac-gate.yaml", "rbac-arbiter.yaml"];
+const BASE: [&str; 5] = ["namespace.yaml", "service-account.yaml", "rbac.yaml", "rbac-gate.yaml", "rbac-arbiter.yaml"];
 
 /// One test's installation. What is cluster-wide carries the name of the test's namespace; the rest is what everybody installs.
 pub(crate) struct Installation<'t> {
@@ -131,12 +130,8 @@ spec: {{type: NodePort, selector: {{eventlistener: assay}}, ports: [{{port: 8080
         let service = test.handle("v1", "Service", "listener").await?.get().await?;
         let port = service.data.pointer("/spec/ports/0/nodePort").and_then(Value::as_u64).context("the node's port")?;
         let node = test.env().optional("ASSAY_CLUSTER_NODE").context("the node's address")?;
-        let mut installation = Self {
-            test,
-            listener: format!("http://{node}:{port}"),
-            metrics: String::new(),
-            interceptor: String::new(),
-        };
+        let mut installation =
+            Self { test, listener: format!("http://{node}:{port}"), metrics: String::new(), interceptor: String::new() };
         installation.controller(tool, &administrator, more).await?;
         installation.listener(&administrator).await?;
         Ok(installation)
@@ -184,7 +179,8 @@ spec: {{type: NodePort, selector: {{eventlistener: assay}}, ports: [{{port: 8080
         for entry in std::fs::read_dir(root().join("tekton/triggers/namespace")).context("read the manifests")? {
             let path = entry?.path();
             let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-            let ours = text.replace("kind: ClusterInterceptor, name: assay}", &format!("kind: ClusterInterceptor, name: {name}}}"));
+            let ours =
+                text.replace("kind: ClusterInterceptor, name: assay}", &format!("kind: ClusterInterceptor, name: {name}}}"));
             std::fs::write(folder.join("namespace").join(path.file_name().context("a name")?), ours)?;
         }
         // As docs/triggers.md has it.
@@ -194,7 +190,8 @@ spec: {{type: NodePort, selector: {{eventlistener: assay}}, ports: [{{port: 8080
         let deployment = test.handle("apps/v1", "Deployment", "el-assay").await?;
         test.has_condition(&deployment, "Available", "True").await?;
         test.answers(SOON, "the listener answers", async || {
-            let answer = reqwest::Client::new().get(format!("{}/live", self.listener)).timeout(Duration::from_secs(5)).send().await?;
+            let answer =
+                reqwest::Client::new().get(format!("{}/live", self.listener)).timeout(Duration::from_secs(5)).send().await?;
             ensure!(answer.status().is_success(), "{}", answer.status());
             Ok(())
         })

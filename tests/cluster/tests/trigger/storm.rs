@@ -64,7 +64,8 @@ fn after_a_storm_of_pushes_the_newest_commit_is_built_and_the_queue_was_bounded(
         world.statuses.says(test, &newest, "success").await?;
         // Everything older is gone, or was started before git had anything newer.
         test.answers(Duration::from_secs(60), "the queue is empty", async || {
-            let waiting = world.runs().await?.into_iter().filter(|run| condition(run, "Succeeded").is_none_or(|it| it.status == "Unknown"));
+            let waiting =
+                world.runs().await?.into_iter().filter(|run| condition(run, "Succeeded").is_none_or(|it| it.status == "Unknown"));
             let names: Vec<_> = waiting.filter_map(|run| run.metadata.name).collect();
             ensure!(names.is_empty(), "{names:?}");
             Ok(())

@@ -142,9 +142,7 @@ impl<'t> World<'t> {
 
     /// Adds a SourceRepository with its secrets and waits until it was compared with git.
     pub(crate) async fn repository(&self, name: &str, settings: &Settings) -> Result<Handle> {
-        let secret = |name: &str, value: &str| {
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"it": value}})
-        };
+        let secret = |name: &str, value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"it": value}});
         self.test.create_value(secret(&format!("{name}-webhook"), SECRET)).await?;
         self.test.create_value(secret(&format!("{name}-status"), TOKEN)).await?;
         let server = self.test.env().git_url()?.trim_start_matches("http://").to_owned();
@@ -287,7 +285,8 @@ impl<'t> World<'t> {
             .answers(SOON, &format!("{at_least} events end as {outcome}"), async || {
                 let metrics = self.installation.metrics().await?;
                 let lines: Vec<&str> = metrics.lines().filter(|line| line.contains("trigger_events")).collect();
-                let count = lines.iter().find(|line| line.contains(&wanted)).and_then(|line| line.rsplit(' ').next()?.parse().ok());
+                let count =
+                    lines.iter().find(|line| line.contains(&wanted)).and_then(|line| line.rsplit(' ').next()?.parse().ok());
                 anyhow::ensure!(count.unwrap_or(0) >= at_least, "{count:?} of {at_least}: {lines:?}");
                 Ok(())
             })
