@@ -13,6 +13,9 @@ use crate::test::Test;
 /// How long a program that signs, pushes or verifies may take.
 const PROGRAM: Duration = Duration::from_secs(60);
 
+/// How long cargo may take for a program.
+const BUILD: Duration = Duration::from_secs(900);
+
 /// A git repository on the cluster's git server, with a working copy.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -30,6 +33,28 @@ pub enum Signer<'a> {
 }
 
 impl Test {
+    /// A program of the workspace: the one beside `ASSAY_BIN`, or built now.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub async fn workspace_program(&self, name: &str) -> Result<PathBuf> {
+        // Building it alone would choose other features, and so compile the dependencies once more.
+        if let Some(beside) = self.env().optional("ASSAY_BIN").map(|assay| Path::new(assay).with_file_name(name))
+            && beside.is_file()
+        {
+            return Ok(beside);
+        }
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let arguments = ["build", "--quiet", "--locked", "--workspace", "--bin", name, "--message-format", "json"];
+        let output = self.output(BUILD, Command::new(env!("CARGO")).args(arguments).current_dir(root)).await?;
+        output
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some(name))
+            .find_map(|message| Some(message.get("executable")?.as_str()?.into()))
+            .with_context(|| format!("cargo named no executable {name}"))
+    }
+
     /// Pushes the cluster's busybox image to `repository` (`HOST:PORT/PATH`) and gives back its digest.
     ///
     /// # Errors

@@ -5,12 +5,12 @@ use assay_cluster_tests::{Needs, Test, run};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::world::{Settings, World, program};
+use super::world::{Settings, World};
 
 const PROGRAM: std::time::Duration = std::time::Duration::from_secs(60);
 
 async fn plugin(test: &Test, arguments: &[&str]) -> Result<(bool, String)> {
-    let mut command = Command::new(program(test, "kubectl-assay").await?);
+    let mut command = Command::new(test.workspace_program("kubectl-assay").await?);
     command.args(["-n", test.namespace()]).args(arguments);
     command.env("ASSAY_KUBECTL", test.env().optional("ASSAY_CLUSTER_KUBECTL").unwrap_or("kubectl"));
     let (done, said, why) = test.ended(PROGRAM, &mut command).await?;

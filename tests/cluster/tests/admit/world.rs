@@ -57,18 +57,6 @@ impl Default for Settings<'_> {
     }
 }
 
-/// Builds a program of the workspace, as the workspace builds it, and says where it is.
-pub(crate) async fn program(test: &Test, name: &str) -> Result<PathBuf> {
-    let arguments = ["build", "--quiet", "--locked", "--workspace", "--bin", name, "--message-format", "json"];
-    let output = test.output(Duration::from_secs(900), Command::new(env!("CARGO")).args(arguments).current_dir(root())).await?;
-    output
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == *name)
-        .find_map(|message| Some(message["executable"].as_str()?.into()))
-        .with_context(|| format!("cargo named no executable {name}"))
-}
-
 /// A port nobody listens on now.
 fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("0.0.0.0:0").context("bind")?.local_addr().context("address")?.port())
@@ -77,7 +65,7 @@ fn free_port() -> Result<u16> {
 impl<'a> World<'a> {
     /// Installs everything and waits until the webhooks answer.
     pub(crate) async fn start(test: &'a Test, settings: &Settings<'_>) -> Result<World<'a>> {
-        let (assay, controller) = (program(test, "assay").await?, program(test, "assay-controller").await?);
+        let (assay, controller) = (test.workspace_program("assay").await?, test.workspace_program("assay-controller").await?);
         let keys = test.folder().join("keys");
         std::fs::create_dir_all(&keys).context("make a folder for keys")?;
         let host = test.env().host()?;

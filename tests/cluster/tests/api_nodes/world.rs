@@ -44,24 +44,6 @@ pub(crate) fn free_ports(count: u16) -> Result<u16> {
     bail!("no {count} free ports in a row")
 }
 
-/// Builds a program of the workspace, as the workspace builds it, and says where it is.
-async fn program(test: &Test, name: &str) -> Result<PathBuf> {
-    let arguments = ["build", "--quiet", "--locked", "--workspace", "--bin", name, "--message-format", "json"];
-    if let Some(assay) = test.env().optional("ASSAY_BIN") {
-        let beside = Path::new(assay).with_file_name(name);
-        if beside.exists() {
-            return Ok(beside);
-        }
-    }
-    let output = test.output(Duration::from_secs(900), Command::new(env!("CARGO")).args(arguments).current_dir(root())).await?;
-    output
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == *name)
-        .find_map(|message| Some(message["executable"].as_str()?.into()))
-        .with_context(|| format!("cargo named no executable {name}"))
-}
-
 /// One installation, with its Keylime.
 pub(crate) struct World<'a> {
     pub(crate) test: &'a Test,
@@ -77,7 +59,7 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     /// Installs everything. The controller starts before there is a verifier, which must come to no trust in anybody.
     pub(crate) async fn start(test: &'a Test) -> Result<World<'a>> {
-        let (assay, controller) = (program(test, "assay").await?, program(test, "assay-controller").await?);
+        let (assay, controller) = (test.workspace_program("assay").await?, test.workspace_program("assay-controller").await?);
         let keys = test.folder().join("keys");
         let credentials = test.folder().join("credentials");
         for folder in [&keys, &credentials] {
