@@ -1,7 +1,7 @@
 //! A signed definition of two Tasks.
 
 use assay_adapters::keys::SigningKey;
-use assay_core::digest::Digest;
+use assay_core::digest::{Digest, Sha1};
 use assay_core::evidence::{DefinitionEvidence, SignatureDocument};
 use assay_core::signature::SignatureFormat;
 use assay_core::spdx::{Checksum, Document, File, Package, Relationship};
@@ -57,7 +57,7 @@ fn sbom() -> Vec<u8> {
         document_.files.push(File {
             spdx_id: file.clone(),
             file_name: format!("./{name}.yaml"),
-            checksums: vec![Checksum::sha256(&Digest::of(&document(name)))],
+            checksums: vec![Checksum::new("SHA1", Sha1::hex_of(&document(name))), Checksum::sha256(&Digest::of(&document(name)))],
             ..File::default()
         });
         document_.relationships.push(Relationship::new("SPDXRef-DOCUMENT", "DESCRIBES", &id));

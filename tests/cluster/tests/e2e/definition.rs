@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use assay_adapters::keys::SigningKey;
-use assay_core::digest::Digest;
+use assay_core::digest::{Digest, Sha1};
 use assay_core::evidence::{DefinitionEvidence, SignatureDocument};
 use assay_core::signature::SignatureFormat;
 use assay_core::spdx::{Checksum, Document, File, Package, Relationship};
@@ -72,7 +72,8 @@ pub(crate) fn signed(entries: &[Entry], namespace: &str, publisher: &SigningKey)
         sbom.packages.push(package);
     }
     for entry in entries {
-        let (id, file) = (format!("SPDXRef-{}-{}", entry.kind, entry.name), format!("SPDXRef-File-{}", entry.name));
+        let (id, file) =
+            (format!("SPDXRef-{}-{}", entry.kind, entry.name), format!("SPDXRef-File-{}-{}", entry.kind, entry.name));
         let mut package = Package::new(&id, format!("{}/{}", entry.kind, entry.name), "NOASSERTION");
         package.checksums = vec![Checksum::sha256(&entry.checksum()?)];
         let kind = entry.kind.to_lowercase();
@@ -81,7 +82,10 @@ pub(crate) fn signed(entries: &[Entry], namespace: &str, publisher: &SigningKey)
         sbom.files.push(File {
             spdx_id: file.clone(),
             file_name: format!("./{}.yaml", entry.name),
-            checksums: vec![Checksum::sha256(&Digest::of(entry.text.as_bytes()))],
+            checksums: vec![
+                Checksum::new("SHA1", Sha1::hex_of(entry.text.as_bytes())),
+                Checksum::sha256(&Digest::of(entry.text.as_bytes())),
+            ],
             ..File::default()
         });
         sbom.relationships.push(Relationship::new("SPDXRef-DOCUMENT", "DESCRIBES", &id));
