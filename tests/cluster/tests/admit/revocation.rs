@@ -35,6 +35,7 @@ async fn publish(test: &Test, bundle: &str) -> Result<Handle> {
 }
 
 #[test]
+#[ignore = "profile api only: it reports pods healthy itself, which a kubelet undoes; run with --run-ignored all on `hack/cluster up --profile api`"]
 fn threat_what_runs_goes_on_after_its_image_was_revoked() {
     run(Needs::Api, async |test| {
         let world = World::start(test, &settings()).await?;
