@@ -21,6 +21,12 @@ cluster_test() {
         settings=$(cluster_env)
         eval "$settings"
     fi
+    # The suites of triggers and of nodes: in tier `all`, and for whoever names one of them.
+    if [[ ${ASSAY_TIER:-} == all || " $* " == *binary\(trigger\)* || " $* " == *binary\(api_nodes\)* || " $* " == *--test\ trigger* || " $* " == *--test\ api_nodes* ]]; then
+        profile=cluster-all
+    elif [[ ${ASSAY_TIER:-} == ci ]]; then
+        say "tier ci leaves two suites to tier all: trigger and api_nodes"
+    fi
     if [[ ${ASSAY_CLUSTER_PROFILE:-full} == api ]]; then
         profile=cluster-api
         say "profile 'api' has no node: only suites that begin with 'api' run; these do not:"
